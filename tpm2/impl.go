@@ -1,0 +1,56 @@
+package tpm2
+
+// Implementation says which algorithms and sizes a decoder accepts: a TPM's
+// own limits. A decoder without one accepts everything that Part 2 and the
+// algorithm registry name, which is what a verifier wants.
+type Implementation struct {
+	Hashes      []AlgID    // hash algorithms
+	RSABits     []uint16   // RSA key sizes in bits
+	Curves      []ECCCurve // elliptic curves
+	Symmetric   []AlgID    // block ciphers
+	SymBits     []uint16   // key sizes in bits, the same for every cipher
+	RSASchemes  []AlgID    // schemes of RSA keys, signing and encrypting
+	ECCSchemes  []AlgID    // schemes of ECC keys
+	SymModes    []AlgID    // modes of block ciphers
+	MaxRSABytes int        // bytes of the largest RSA modulus
+	MaxHashes   int        // entries of a TPML_PCR_SELECTION, one per hash
+}
+
+// NewDecoderFor reads from b what impl accepts.
+func NewDecoderFor(b []byte, impl *Implementation) Codec {
+	return Codec{buf: b, mode: modeDecode, impl: impl}
+}
+
+// acceptAll is what a decoder without an Implementation accepts.
+var acceptAll = Implementation{
+	Hashes: []AlgID{AlgSHA1, AlgSHA256, AlgSHA384, AlgSHA512, AlgSM3256,
+		AlgSHA3256, AlgSHA3384, AlgSHA3512},
+	RSABits: []uint16{1024, 2048, 3072, 4096},
+	Curves: []ECCCurve{CurveP192, CurveP224, CurveP256, CurveP384, CurveP521,
+		CurveBNP256, CurveBNP638, CurveSM2},
+	Symmetric:   []AlgID{AlgAES, AlgSM4, AlgCamellia, AlgTDES},
+	SymBits:     []uint16{128, 192, 256},
+	RSASchemes:  []AlgID{AlgRSASSA, AlgRSAPSS, AlgRSAES, AlgOAEP},
+	ECCSchemes:  []AlgID{AlgECDSA, AlgECDAA, AlgSM2, AlgECSchnorr, AlgECDH, AlgECMQV},
+	SymModes:    []AlgID{AlgCTR, AlgOFB, AlgCBC, AlgCFB, AlgECB, AlgCMAC},
+	MaxRSABytes: 512,
+	MaxHashes:   16,
+}
+
+// accepts is the Implementation in force.
+func (c *Codec) accepts() *Implementation {
+	if c.impl == nil {
+		return &acceptAll
+	}
+	return c.impl
+}
+
+// has is slices.Contains without its generic call, for lists this short.
+func has[T comparable](list []T, v T) bool {
+	for i := range list {
+		if list[i] == v {
+			return true
+		}
+	}
+	return false
+}
