@@ -81,7 +81,11 @@ func TestVerifyRefuses(t *testing.T) {
 	flip := func(i int) string {
 		p := append([]string(nil), parts...)
 		b := []byte(p[i])
-		b[len(b)/2] ^= 1
+		if i := len(b) / 2; b[i] == 'A' {
+			b[i] = 'B'
+		} else {
+			b[i] = 'A'
+		}
 		p[i] = string(b)
 		return strings.Join(p, ".")
 	}
