@@ -1,0 +1,112 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// ErrLocked says that another process holds the directory.
+var ErrLocked = errors.New("the state directory is in use by another process")
+
+// Options say how a directory is used.
+type Options struct {
+	// Mode is that of the files made in it; 0 = 0640.
+	Mode fs.FileMode
+	// NoLock leaves out the lock against other processes.
+	NoLock bool
+}
+
+// Dir is a directory with states in it. Its lock is that of swtpm, a POSIX
+// record lock on the file ".lock", so that neither works on the other's.
+// Its methods may be called from several goroutines.
+type Dir struct {
+	path string
+	opt  Options
+	fs   filesystem
+
+	mu   sync.Mutex
+	lock *os.File // nil while not locked
+}
+
+// OpenDir opens the directory at path, which must exist. It does not lock it.
+func OpenDir(path string, opt Options) (*Dir, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("state directory %s cannot be used: %w", path, errors.Unwrap(err))
+	}
+	if !st.IsDir() {
+		return nil, fmt.Errorf("state directory %s is not a directory", path)
+	}
+	if opt.Mode == 0 {
+		opt.Mode = 0o640
+	}
+	return &Dir{path: path, opt: opt, fs: osFS{}}, nil
+}
+
+// Path gives the directory's path as it was opened.
+func (d *Dir) Path() string { return d.path }
+
+// lockPause is the time between two tries to lock, as in swtpm.
+const lockPause = 10 * time.Millisecond
+
+// Lock takes the lock, trying again up to retries times, 10 ms apart. It does
+// nothing where the lock is held already, or not wanted.
+func (d *Dir) Lock(retries int) error {
+	for try := 0; ; try++ {
+		err := d.tryLock()
+		if err == nil || !errors.Is(err, ErrLocked) || try >= retries {
+			return err
+		}
+		time.Sleep(lockPause)
+	}
+}
+
+func (d *Dir) tryLock() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.opt.NoLock || d.lock != nil {
+		return nil
+	}
+	path := filepath.Join(d.path, ".lock")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o660)
+	if err != nil {
+		return fmt.Errorf("lock file %s cannot be opened: %w", path, errors.Unwrap(err))
+	}
+	l := syscall.Flock_t{Type: syscall.F_WRLCK, Whence: io.SeekStart}
+	if err := syscall.FcntlFlock(f.Fd(), setLock, &l); err != nil {
+		f.Close()
+		if err == syscall.EAGAIN || err == syscall.EACCES {
+			return fmt.Errorf("%w: %s", ErrLocked, d.path)
+		}
+		return fmt.Errorf("lock file %s cannot be locked: %w", path, err)
+	}
+	d.lock = f
+	return nil
+}
+
+// Locked reports whether the lock is held (always, where it is not wanted).
+func (d *Dir) Locked() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.opt.NoLock || d.lock != nil
+}
+
+// Unlock gives the lock up. Files of the directory must be loaded again after
+// the next Lock, since others may have written them meanwhile.
+func (d *Dir) Unlock() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.lock == nil {
+		return nil
+	}
+	err := d.lock.Close()
+	d.lock = nil
+	return err
+}

@@ -1,0 +1,305 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"sync"
+)
+
+// MaxSize is the largest state in bytes. What libtpms 0.9 can hold at most,
+// 176,832 bytes of NV, fits several times.
+const MaxSize = 2 << 20
+
+// minSectors is the size of a new file's slots: 64 sectors are 30,976 bytes.
+const minSectors = 64
+
+var (
+	// ErrConflict says that the state is not the one the caller last saw.
+	ErrConflict = errors.New("the state file was changed by someone else")
+	// ErrDamaged says that a file was cut or altered, or has a format this
+	// version does not know. The file is left as it is.
+	ErrDamaged = errors.New("the file was cut or altered, or has a format unknown to this version; it is left as it is: restore it from a copy, or move it away")
+	// ErrTooLarge says that a state exceeds MaxSize.
+	ErrTooLarge = fmt.Errorf("a state may have %d bytes at most", MaxSize)
+)
+
+// Version names one written state of a file. Zero stands for no file.
+type Version uint64
+
+// File is one state in a directory. Its methods may be called from several
+// goroutines.
+type File struct {
+	dir  *Dir
+	path string
+
+	mu       sync.Mutex
+	f        file
+	loaded   bool
+	capacity int    // sectors in a slot
+	current  int    // slot of the current state
+	renamed  bool   // the file's name is not durable yet
+	version  uint64 // number of the current state
+	next     uint64 // number of the next write; never used twice
+	buf      []byte
+}
+
+// File gives the state called name, which need not exist. A name must be
+// given out once only.
+func (d *Dir) File(name string) *File {
+	return &File{dir: d, path: filepath.Join(d.path, name)}
+}
+
+// Path gives the file's path.
+func (f *File) Path() string { return f.path }
+
+// Load reads the state and its version. Where there is none the error is
+// fs.ErrNotExist; a file that cannot be trusted gives ErrDamaged.
+func (f *File) Load() ([]byte, Version, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	state, err := f.load()
+	if err != nil {
+		f.forget()
+		if errors.Is(err, fs.ErrNotExist) {
+			f.loaded = true
+			return nil, 0, fmt.Errorf("state file %s: %w", f.path, fs.ErrNotExist)
+		}
+		return nil, 0, fmt.Errorf("state file %s: %w", f.path, cause(err))
+	}
+	f.loaded = true
+	return state, Version(f.version), nil
+}
+
+func (f *File) load() ([]byte, error) {
+	f.forget()
+	// What a crash left of an unfinished creation was never acknowledged.
+	if f.dir.Locked() {
+		if err := f.dir.fs.remove(f.temporary()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	h, err := f.dir.fs.open(f.path)
+	if err != nil {
+		return nil, err
+	}
+	f.f = h
+	size, err := h.size()
+	if err != nil {
+		return nil, err
+	}
+	if size%(2*sectorSize) != 0 || size == 0 || size > 2*sectorSize*int64(sectorsFor(MaxSize)) {
+		return nil, ErrDamaged
+	}
+	b := make([]byte, size)
+	if err := h.readAt(b, 0); err != nil {
+		return nil, err
+	}
+	f.capacity = int(size) / sectorSize / 2
+	return f.choose(b)
+}
+
+// choose finds the newest whole slot.
+func (f *File) choose(b []byte) ([]byte, error) {
+	var s [2]slot
+	for i := range s {
+		var ok bool
+		half := f.capacity * sectorSize
+		if s[i], ok = decode(b[i*half:(i+1)*half], f.capacity); !ok {
+			return nil, ErrDamaged
+		}
+		f.next = max(f.next, s[i].newest+1)
+	}
+	if s[1].seq > s[0].seq {
+		f.current = 1
+	}
+	c := s[f.current]
+	if c.seq == 0 {
+		return nil, ErrDamaged // a crash tears one slot, never both
+	}
+	f.version = c.seq
+	return c.state, nil
+}
+
+// Swap replaces the state of version old (0 = there is none) by state, and
+// returns when it is durable. After an error the state of version old is
+// still the current one, on the disk too as far as that can be had, and Swap
+// may be tried again; a full disk heals by itself.
+func (f *File) Swap(old Version, state []byte) (Version, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.loaded || uint64(old) != f.version {
+		return 0, fmt.Errorf("state file %s: %w", f.path, ErrConflict)
+	}
+	if len(state) > MaxSize {
+		return 0, fmt.Errorf("state file %s: %w", f.path, ErrTooLarge)
+	}
+	if err := f.write(state); err != nil {
+		return 0, fmt.Errorf("state file %s cannot be written: %w", f.path, cause(err))
+	}
+	return Version(f.version), nil
+}
+
+func (f *File) write(state []byte) error {
+	if f.f == nil {
+		return f.create(state)
+	}
+	if sectorsFor(len(state)) > f.capacity {
+		if err := f.grow(len(state)); err != nil {
+			return err
+		}
+	}
+	return f.overwrite(state)
+}
+
+// overwrite puts state into the slot that is not current.
+func (f *File) overwrite(state []byte) error {
+	seq, target := f.next, 1-f.current
+	f.next++ // even if this write fails: parts of it may be on the disk
+	f.buf = encode(f.buf, seq, f.capacity, state)
+	off := int64(target) * int64(f.capacity) * sectorSize
+	err := f.f.writeAt(f.buf, off)
+	if err == nil {
+		err = f.f.sync()
+	}
+	if err == nil && f.renamed {
+		err = f.syncName()
+	}
+	if err != nil {
+		f.withdraw(off)
+		return err
+	}
+	f.current, f.version = target, seq
+	return nil
+}
+
+// withdraw makes a write that failed void, so that it does not come back
+// after a crash although its command was undone. A disk that fails here too
+// may keep it; the next good write takes its place.
+func (f *File) withdraw(off int64) {
+	if f.f.writeAt(blank(f.capacity)[:sectorSize], off) == nil {
+		_ = f.f.sync()
+	}
+}
+
+// create makes the file with its first state.
+func (f *File) create(state []byte) error {
+	if err := f.rebuild(max(minSectors, sectorsFor(len(state))), 1, state); err != nil {
+		return err
+	}
+	if err := f.syncName(); err != nil {
+		f.f.close()
+		f.f = nil
+		_ = f.dir.fs.remove(f.path)
+		return err
+	}
+	f.version = 1
+	return nil
+}
+
+// grow puts a file with the same state and room for n bytes and more in the
+// place of the file.
+func (f *File) grow(n int) error {
+	half := f.capacity * sectorSize
+	b := make([]byte, half)
+	if err := f.f.readAt(b, int64(f.current*half)); err != nil {
+		return err
+	}
+	s, ok := decode(b, f.capacity)
+	if !ok || s.seq != f.version {
+		return ErrDamaged
+	}
+	if err := f.rebuild(min(sectorsFor(n)*3/2, sectorsFor(MaxSize)), s.seq, s.state); err != nil {
+		return err
+	}
+	return f.syncName()
+}
+
+// rebuild writes a file of the given capacity with state in slot 0, and gives
+// it the name of the file.
+func (f *File) rebuild(capacity int, seq uint64, state []byte) error {
+	tmp, fsys := f.temporary(), f.dir.fs
+	if err := fsys.remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	h, err := fsys.create(tmp, f.dir.opt.Mode)
+	if err != nil {
+		return err
+	}
+	b := append(blank(capacity), blank(capacity)...)
+	copy(b, encode(nil, seq, capacity, state))
+	err = h.writeAt(b, 0)
+	if err == nil {
+		err = h.sync()
+	}
+	if err == nil {
+		err = fsys.rename(tmp, f.path)
+	}
+	if err != nil {
+		h.close()
+		_ = fsys.remove(tmp)
+		return err
+	}
+	if f.f != nil {
+		f.f.close()
+	}
+	f.f, f.capacity, f.current, f.renamed = h, capacity, 0, true
+	f.next = max(f.next, seq+1)
+	return nil
+}
+
+// syncName makes a new name durable. Until that is done nothing written to
+// the file may be acknowledged, since a crash may bring the old file back.
+func (f *File) syncName() error {
+	err := f.dir.fs.syncDir(f.dir.path)
+	if err == nil {
+		f.renamed = false
+	}
+	return err
+}
+
+// Remove deletes the state. It is no error where there is none.
+func (f *File) Remove() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.forget()
+	err := f.dir.fs.remove(f.path)
+	if err == nil {
+		err = f.dir.fs.syncDir(f.dir.path)
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("state file %s cannot be removed: %w", f.path, cause(err))
+	}
+	f.loaded = true
+	return nil
+}
+
+// Close lets the file go. Load opens it again.
+func (f *File) Close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.forget()
+}
+
+// forget drops all that is known of the file.
+func (f *File) forget() {
+	if f.f != nil {
+		f.f.close()
+	}
+	f.f, f.loaded, f.renamed, f.capacity, f.current, f.version, f.next = nil, false, false, 0, 0, 0, 0
+}
+
+func (f *File) temporary() string { return f.path + ".tmp" }
+
+// cause leaves out the operation and path that the os package adds: the
+// message names the file already.
+func cause(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}

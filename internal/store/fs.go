@@ -1,0 +1,84 @@
+package store
+
+import (
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// filesystem is the seam through which every byte passes to the disk. Its
+// second implementation is the simulated disk of the tests, which fails,
+// loses and tears writes.
+type filesystem interface {
+	open(path string) (file, error) // for reading and writing, must exist
+	create(path string, mode fs.FileMode) (file, error)
+	rename(from, to string) error
+	remove(path string) error
+	syncDir(path string) error
+}
+
+// file is an open file of a filesystem.
+type file interface {
+	size() (int64, error)
+	readAt(b []byte, off int64) error  // all of b
+	writeAt(b []byte, off int64) error // all of b
+	sync() error                       // data and, where it changed, the size
+	close() error
+}
+
+type osFS struct{}
+
+func (osFS) open(path string) (file, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|syscall.O_NOFOLLOW, 0)
+	return osFile{f}, err
+}
+
+func (osFS) create(path string, mode fs.FileMode) (file, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, mode)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Chmod(mode); err != nil { // whatever the umask says
+		f.Close()
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
+func (osFS) rename(from, to string) error { return os.Rename(from, to) }
+func (osFS) remove(path string) error     { return os.Remove(path) }
+
+func (osFS) syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+type osFile struct{ *os.File }
+
+func (f osFile) size() (int64, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if !st.Mode().IsRegular() {
+		return 0, syscall.EINVAL
+	}
+	return st.Size(), nil
+}
+
+func (f osFile) readAt(b []byte, off int64) error {
+	_, err := f.ReadAt(b, off)
+	return err
+}
+
+func (f osFile) writeAt(b []byte, off int64) error {
+	_, err := f.WriteAt(b, off)
+	return err
+}
+
+func (f osFile) sync() error  { return fdatasync(f.File) }
+func (f osFile) close() error { return f.Close() }

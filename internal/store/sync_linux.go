@@ -1,0 +1,19 @@
+package store
+
+import (
+	"os"
+	"syscall"
+)
+
+const setLock = 37 // F_OFD_SETLK: held by the open file, not by the process
+
+// fdatasync is enough: it also writes what is needed to find the data again,
+// such as a changed size.
+func fdatasync(f *os.File) error {
+	for {
+		err := syscall.Fdatasync(int(f.Fd()))
+		if err != syscall.EINTR {
+			return err
+		}
+	}
+}
