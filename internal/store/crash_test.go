@@ -199,3 +199,30 @@ func TestLeftoverRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestRetryTorn has a write persist although it failed, its withdrawal fail,
+// and the power go in the middle of the next try: the two must not mix.
+func TestRetryTorn(t *testing.T) {
+	fill := func(b byte) []byte { return bytes.Repeat([]byte{b}, 4000) }
+	for seed := range int64(200) {
+		d := newDisk()
+		f := openOn(d)
+		_, _, _ = f.Load()
+		v, err := f.Swap(0, fill(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.failAt, d.failFor, d.late = d.ops+1, 2, true // the sync, then the withdrawal
+		if _, err := f.Swap(v, fill(2)); err == nil {
+			t.Fatal("no fault")
+		}
+		d.failAt, d.failFor, d.late = d.ops+1, 1<<30, false
+		if _, err := f.Swap(v, fill(3)); err == nil {
+			t.Fatal("no fault")
+		}
+		got, _, err := openOn(d.crash(rand.New(rand.NewSource(seed)))).Load()
+		if err != nil || !bytes.Equal(got, fill(1)) && !bytes.Equal(got, fill(2)) && !bytes.Equal(got, fill(3)) {
+			t.Fatalf("seed %d: %d bytes, %v", seed, len(got), err)
+		}
+	}
+}

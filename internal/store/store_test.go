@@ -204,6 +204,9 @@ func BenchmarkSwap(b *testing.B) {
 			f.Load()
 			state := make([]byte, size)
 			v, err := f.Swap(0, state)
+			if err != nil {
+				b.Fatal(err)
+			}
 			for b.Loop() {
 				if v, err = f.Swap(v, state); err != nil {
 					b.Fatal(err)
