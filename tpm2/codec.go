@@ -11,6 +11,7 @@ type mode uint8
 const (
 	modeDecode mode = iota
 	modeEncode
+	modeProbe
 )
 
 // Codec carries structures to and from their canonical wire form (big-endian,
@@ -27,6 +28,31 @@ type Codec struct {
 	// param is the number of the parameter being walked, 0 outside parameters.
 	param int
 	impl  *Implementation // nil: everything known
+	probe probe
+}
+
+// probe is what a probing Walk has met first.
+type probe uint8
+
+const (
+	probeNothing probe = iota
+	probeSized
+	probeOther
+)
+
+// meet notes the first thing that a probing Walk meets.
+func (c *Codec) meet(p probe) {
+	if c.probe == probeNothing {
+		c.probe = p
+	}
+}
+
+// StartsSized reports whether w's first field is a TPM2B: then it is a
+// parameter that a session can encrypt (Part 1, 21.1).
+func StartsSized(w Walker) bool {
+	c := Codec{mode: modeProbe}
+	w.Walk(&c)
+	return c.probe == probeSized
 }
 
 // NewDecoder reads from b.
@@ -87,37 +113,57 @@ func (c *Codec) take(n int) []byte {
 
 // U8 walks a UINT8 or BYTE.
 func (c *Codec) U8(p *uint8) {
-	if c.mode == modeEncode {
+	switch c.mode {
+	case modeDecode:
+		if b := c.take(1); b != nil {
+			*p = b[0]
+		}
+	case modeEncode:
 		c.buf = append(c.buf, *p)
-	} else if b := c.take(1); b != nil {
-		*p = b[0]
+	default:
+		c.meet(probeOther)
 	}
 }
 
 // U16 walks a UINT16.
 func (c *Codec) U16(p *uint16) {
-	if c.mode == modeEncode {
+	switch c.mode {
+	case modeDecode:
+		if b := c.take(2); b != nil {
+			*p = binary.BigEndian.Uint16(b)
+		}
+	case modeEncode:
 		c.buf = binary.BigEndian.AppendUint16(c.buf, *p)
-	} else if b := c.take(2); b != nil {
-		*p = binary.BigEndian.Uint16(b)
+	default:
+		c.meet(probeOther)
 	}
 }
 
 // U32 walks a UINT32.
 func (c *Codec) U32(p *uint32) {
-	if c.mode == modeEncode {
+	switch c.mode {
+	case modeDecode:
+		if b := c.take(4); b != nil {
+			*p = binary.BigEndian.Uint32(b)
+		}
+	case modeEncode:
 		c.buf = binary.BigEndian.AppendUint32(c.buf, *p)
-	} else if b := c.take(4); b != nil {
-		*p = binary.BigEndian.Uint32(b)
+	default:
+		c.meet(probeOther)
 	}
 }
 
 // U64 walks a UINT64.
 func (c *Codec) U64(p *uint64) {
-	if c.mode == modeEncode {
+	switch c.mode {
+	case modeDecode:
+		if b := c.take(8); b != nil {
+			*p = binary.BigEndian.Uint64(b)
+		}
+	case modeEncode:
 		c.buf = binary.BigEndian.AppendUint64(c.buf, *p)
-	} else if b := c.take(8); b != nil {
-		*p = binary.BigEndian.Uint64(b)
+	default:
+		c.meet(probeOther)
 	}
 }
 
@@ -136,16 +182,26 @@ func (c *Codec) Bool(p *bool) {
 
 // Raw walks exactly n bytes without a length.
 func (c *Codec) Raw(p *[]byte, n int) {
-	if c.mode == modeEncode {
-		c.buf = append(c.buf, *p...)
-	} else {
+	switch c.mode {
+	case modeDecode:
 		*p = c.take(n)
+	case modeEncode:
+		c.buf = append(c.buf, *p...)
+	default:
+		c.meet(probeOther)
+	}
+}
+
+func (c *Codec) probeSized() {
+	if c.mode == modeProbe {
+		c.meet(probeSized)
 	}
 }
 
 // Buffer walks a TPM2B of bytes: a UINT16 length of at most max bytes, else
 // RCSize, then the bytes.
 func (c *Codec) Buffer(p *[]byte, max int) {
+	c.probeSized()
 	if c.mode == modeEncode {
 		if len(*p) > max || len(*p) > 0xFFFF {
 			c.Fail(RCSize)
@@ -172,6 +228,7 @@ func (c *Codec) Buffer(p *[]byte, max int) {
 // unless optional is set: then the structure is left untouched. It reports
 // whether there was a structure.
 func (c *Codec) Sized(optional bool, body func(*Codec)) bool {
+	c.probeSized()
 	if c.mode == modeEncode {
 		at := len(c.buf)
 		c.buf = append(c.buf, 0, 0)
