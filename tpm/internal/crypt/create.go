@@ -1,0 +1,176 @@
+package crypt
+
+import (
+	"crypto/rsa"
+	"errors"
+	"io"
+
+	"github.com/ashlar-cloud/ashlar/tpm2"
+)
+
+// Source is where an object's secrets come from.
+type Source struct {
+	// Random gives an ordinary object's secrets. Not used for primary objects.
+	Random io.Reader
+	// Primary gives a primary object's, see NewPrimaryDRBG; nil for others.
+	Primary *DRBG
+	// Proofs are stirred into Primary before the seedValue is drawn: shProof
+	// and ehProof for a primary object of the Endorsement hierarchy, nothing
+	// for the others.
+	Proofs [][]byte
+	// Cancel is asked during an RSA key search; nil never cancels.
+	Cancel func() bool
+}
+
+func (s *Source) reader() io.Reader {
+	if s.Primary != nil {
+		return s.Primary
+	}
+	return s.Random
+}
+
+// CreateObject makes the secrets of a new object: key, seedValue and, in the
+// public area of the result, unique. template is the checked public area, auth
+// the authorization value as it shall be stored, data the caller's sensitive
+// data, which ObjSensitiveDataOrigin makes it ignore.
+//
+// Codes, without parameter: TPM_RC_CANCELED; TPM_RC_RANGE for an RSA exponent
+// and TPM_RC_VALUE for an RSA key size that is not implemented; TPM_RC_CURVE;
+// TPM_RC_KEY_SIZE for symmetric key data of a wrong size; TPM_RC_SIZE for
+// keyed-hash data longer than the scheme's hash block; TPM_RC_NO_RESULT where
+// the random source fails.
+func CreateObject(template *tpm2.Public, auth, data []byte, src *Source) (*Key, tpm2.RC) {
+	if template.Attributes.Has(tpm2.ObjSensitiveDataOrigin) {
+		data = nil
+	}
+	k := &Key{Public: template.Clone(), Sensitive: &tpm2.Sensitive{
+		Type:      template.Type,
+		AuthValue: append(tpm2.Digest{}, auth...),
+	}}
+	var rc tpm2.RC
+	switch template.Type {
+	case tpm2.AlgRSA:
+		rc = k.createRSA(src)
+	case tpm2.AlgECC:
+		rc = k.createECC(src)
+	case tpm2.AlgSymCipher:
+		rc = k.createBits(src, data, int(k.Public.Symmetric.KeyBits)/8)
+	case tpm2.AlgKeyedHash:
+		rc = k.createKeyedHash(src, data)
+	default:
+		rc = tpm2.RCType
+	}
+	if rc != tpm2.RCSuccess {
+		return nil, rc
+	}
+	if rc := k.createSeed(src); rc != tpm2.RCSuccess {
+		return nil, rc
+	}
+	return k, tpm2.RCSuccess
+}
+
+func (k *Key) createRSA(src *Source) tpm2.RC {
+	p := &k.Public
+	if !RSAExponent(p.Exponent) {
+		return tpm2.RCRange
+	}
+	if !RSAKeyBits(p.KeyBits) {
+		return tpm2.RCValue
+	}
+	var err error
+	if src.Primary != nil {
+		k.rsa, err = DeriveRSA(src.Primary, int(p.KeyBits), p.Exponent, src.Cancel)
+	} else {
+		k.rsa, err = GenerateRSA(src.Random, int(p.KeyBits), p.Exponent, src.Cancel)
+	}
+	if errors.Is(err, ErrCanceled) {
+		return tpm2.RCCanceled
+	}
+	if err != nil {
+		return tpm2.RCNoResult
+	}
+	p.Unique = k.rsa.Modulus()
+	k.rsaPublic = &rsa.PublicKey{N: k.rsa.key.N, E: k.rsa.key.E}
+	k.Sensitive.Sensitive = append([]byte{}, k.rsa.prime...)
+	return tpm2.RCSuccess
+}
+
+func (k *Key) createECC(src *Source) tpm2.RC {
+	p := &k.Public
+	if p.Curve.CoordinateSize() == 0 {
+		return tpm2.RCCurve
+	}
+	var err error
+	if src.Primary != nil {
+		k.ecc, err = DeriveECC(src.Primary, p.Curve)
+	} else {
+		k.ecc, err = GenerateECC(src.Random, p.Curve)
+	}
+	if err != nil {
+		return tpm2.RCNoResult
+	}
+	p.Point = tpm2.ECCPoint{X: k.ecc.x, Y: k.ecc.y}
+	k.eccPublic = &k.ecc.sign.PublicKey
+	k.Sensitive.Sensitive = append([]byte{}, k.ecc.d...)
+	return tpm2.RCSuccess
+}
+
+// createBits takes the caller's data, which must then have size bytes, or
+// draws that many.
+func (k *Key) createBits(src *Source, data []byte, size int) tpm2.RC {
+	if len(data) != 0 {
+		if len(data) != size {
+			return tpm2.RCKeySize
+		}
+		k.Sensitive.Sensitive = append([]byte{}, data...)
+		return tpm2.RCSuccess
+	}
+	k.Sensitive.Sensitive = make([]byte, size)
+	return read(src, k.Sensitive.Sensitive)
+}
+
+func (k *Key) createKeyedHash(src *Source, data []byte) tpm2.RC {
+	alg := k.Public.NameAlg
+	if k.Public.Scheme.Alg != tpm2.AlgNull {
+		alg = k.Public.Scheme.Hash
+	}
+	if len(data) == 0 {
+		return k.createBits(src, nil, alg.DigestSize())
+	}
+	isKey := k.Public.Attributes&(tpm2.ObjDecrypt|tpm2.ObjSign) != 0
+	if isKey && len(data) > alg.BlockSize() {
+		return tpm2.RCSize
+	}
+	return k.createBits(src, data, len(data))
+}
+
+// createSeed draws the seedValue and what follows from it.
+func (k *Key) createSeed(src *Source) tpm2.RC {
+	if src.Primary != nil {
+		for _, proof := range src.Proofs {
+			src.Primary.AddData(proof)
+		}
+	}
+	seed := make([]byte, k.Public.NameAlg.DigestSize())
+	if rc := read(src, seed); rc != tpm2.RCSuccess {
+		return rc
+	}
+	switch k.Public.Type {
+	case tpm2.AlgKeyedHash, tpm2.AlgSymCipher:
+		k.Sensitive.SeedValue = seed
+		k.Public.Unique = SymmetricUnique(&k.Public, k.Sensitive)
+	default:
+		// An asymmetric key that is no parent protects nothing with a seed.
+		if !k.Public.Attributes.Has(tpm2.ObjSign) && k.Public.Attributes.Has(tpm2.ObjRestricted) {
+			k.Sensitive.SeedValue = seed
+		}
+	}
+	return tpm2.RCSuccess
+}
+
+func read(src *Source, p []byte) tpm2.RC {
+	if _, err := io.ReadFull(src.reader(), p); err != nil {
+		return tpm2.RCNoResult
+	}
+	return tpm2.RCSuccess
+}

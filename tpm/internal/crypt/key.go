@@ -1,0 +1,228 @@
+package crypt
+
+import (
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"math/big"
+
+	"github.com/ashlar-cloud/ashlar/tpm2"
+)
+
+// Key is the cryptographic part of a loaded object: its public area, its
+// sensitive area where that is loaded, and both parsed once, ready for use. A
+// Key does not change after it is made, save that its owner may set
+// Sensitive.AuthValue.
+type Key struct {
+	Public    tpm2.Public
+	Sensitive *tpm2.Sensitive // nil where only the public area is loaded
+
+	rsaPublic *rsa.PublicKey
+	rsa       *RSAPrivate
+	eccPublic *ecdsa.PublicKey // nil where the point is not on the curve
+	ecc       *ECCPrivate
+}
+
+// NewKey checks the key material of an object and makes it ready for use. Both
+// areas are copied; sens is nil for a public area alone. It does not check what
+// attributes and schemes mean; that is the object commands' business.
+//
+// publicParam and sensitiveParam are the numbers of the parameters to blame, 0
+// for none. Codes: TPM_RC_TYPE where the two areas' types differ, TPM_RC_KEY
+// and TPM_RC_VALUE for a public part that is no key, TPM_RC_ECC_POINT for a
+// point off its curve, TPM_RC_KEY_SIZE and TPM_RC_SIZE for a sensitive part
+// of a wrong size, TPM_RC_SCHEME, and TPM_RC_BINDING where the two are not of
+// one key. A null nameAlg waives the checks of the binding, except for RSA.
+func NewKey(pub *tpm2.Public, sens *tpm2.Sensitive, publicParam, sensitiveParam int) (*Key, tpm2.RC) {
+	k := &Key{Public: pub.Clone()}
+	blame := blamer{public: publicParam, sensitive: sensitiveParam}
+	if sens != nil {
+		s := sens.Clone()
+		k.Sensitive = &s
+		if pub.Type != s.Type {
+			return nil, blame.onSensitive(tpm2.RCType)
+		}
+		if size := pub.NameAlg.DigestSize(); size > 0 && len(s.AuthValue) > size {
+			return nil, blame.onSensitive(tpm2.RCSize)
+		}
+	}
+	var rc tpm2.RC
+	switch pub.Type {
+	case tpm2.AlgRSA:
+		rc = k.loadRSA(blame)
+	case tpm2.AlgECC:
+		rc = k.loadECC(blame)
+	default:
+		rc = k.loadSymmetric(blame)
+	}
+	if rc == tpm2.RCSuccess {
+		rc = k.checkSeed(blame)
+	}
+	if rc != tpm2.RCSuccess {
+		return nil, rc
+	}
+	return k, tpm2.RCSuccess
+}
+
+// blamer puts parameter numbers on codes.
+type blamer struct{ public, sensitive int }
+
+func (b blamer) onPublic(rc tpm2.RC) tpm2.RC    { return onParam(rc, b.public) }
+func (b blamer) onSensitive(rc tpm2.RC) tpm2.RC { return onParam(rc, b.sensitive) }
+
+func onParam(rc tpm2.RC, n int) tpm2.RC {
+	if n == 0 {
+		return rc
+	}
+	return rc.P(n)
+}
+
+func (k *Key) loadRSA(blame blamer) tpm2.RC {
+	p := &k.Public
+	if len(p.Unique) != int(p.KeyBits)/8 || len(p.Unique) == 0 || p.Unique[0] < 0x80 {
+		return blame.onPublic(tpm2.RCKey)
+	}
+	if p.Exponent != 0 && p.Exponent < 7 {
+		return blame.onPublic(tpm2.RCValue)
+	}
+	k.setRSAPublic()
+	if k.Sensitive == nil {
+		return tpm2.RCSuccess
+	}
+	private, rc := LoadRSA(p.Unique, k.Sensitive.Sensitive, p.Exponent)
+	k.rsa = private
+	if rc == tpm2.RCKeySize {
+		return blame.onSensitive(rc)
+	}
+	return rc
+}
+
+func (k *Key) setRSAPublic() {
+	k.rsaPublic = &rsa.PublicKey{
+		N: new(big.Int).SetBytes(k.Public.Unique),
+		E: int(publicExponent(k.Public.Exponent)),
+	}
+}
+
+func (k *Key) loadECC(blame blamer) tpm2.RC {
+	p := &k.Public
+	size := p.Curve.CoordinateSize()
+	if k.Sensitive == nil {
+		if size == 0 || len(p.Point.X) != size || len(p.Point.Y) != size {
+			return blame.onPublic(tpm2.RCKey)
+		}
+		if !k.setECCPublic() && p.NameAlg != tpm2.AlgNull {
+			return blame.onPublic(tpm2.RCECCPoint)
+		}
+		return tpm2.RCSuccess
+	}
+	private, err := NewECCPrivate(p.Curve, k.Sensitive.Sensitive)
+	if err != nil {
+		return tpm2.RCKeySize
+	}
+	k.ecc = private
+	k.setECCPublic()
+	if p.NameAlg == tpm2.AlgNull {
+		return tpm2.RCSuccess
+	}
+	x, okX := fit(p.Point.X, size)
+	y, okY := fit(p.Point.Y, size)
+	if !okX || !okY || string(x) != string(private.x) || string(y) != string(private.y) {
+		return tpm2.RCBinding
+	}
+	return tpm2.RCSuccess
+}
+
+func (k *Key) setECCPublic() bool {
+	curve, okC := goCurve(k.Public.Curve)
+	point, okP := uncompressed(k.Public.Curve, k.Public.Point.X, k.Public.Point.Y)
+	if !okC || !okP {
+		return false
+	}
+	key, err := ecdsa.ParseUncompressedPublicKey(curve, point)
+	k.eccPublic = key
+	return err == nil
+}
+
+func (k *Key) loadSymmetric(blame blamer) tpm2.RC {
+	p := &k.Public
+	size := p.NameAlg.DigestSize()
+	if k.Sensitive == nil {
+		if len(p.Unique) != size {
+			return blame.onPublic(tpm2.RCKey)
+		}
+		return tpm2.RCSuccess
+	}
+	if rc := k.checkSymmetricSize(blame); rc != tpm2.RCSuccess || p.NameAlg == tpm2.AlgNull {
+		return rc
+	}
+	if len(k.Sensitive.SeedValue) != size {
+		return blame.onSensitive(tpm2.RCKeySize)
+	}
+	if !Equal(p.Unique, SymmetricUnique(p, k.Sensitive)) {
+		return tpm2.RCBinding
+	}
+	return tpm2.RCSuccess
+}
+
+func (k *Key) checkSymmetricSize(blame blamer) tpm2.RC {
+	bits := len(k.Sensitive.Sensitive)
+	if k.Public.Type == tpm2.AlgSymCipher {
+		if bits != int(k.Public.Symmetric.KeyBits+7)/8 {
+			return blame.onSensitive(tpm2.RCKeySize)
+		}
+		return tpm2.RCSuccess
+	}
+	limit := tpm2.MaxSymDataSize
+	switch k.Public.Scheme.Alg {
+	case tpm2.AlgHMAC, tpm2.AlgXOR:
+		limit = k.Public.Scheme.Hash.BlockSize()
+	case tpm2.AlgNull:
+	default:
+		return blame.onPublic(tpm2.RCScheme)
+	}
+	if bits > limit {
+		return blame.onSensitive(tpm2.RCKeySize)
+	}
+	return tpm2.RCSuccess
+}
+
+// checkSeed checks the seed of a parent, from which its children's protection
+// is derived.
+func (k *Key) checkSeed(blame blamer) tpm2.RC {
+	const parent = tpm2.ObjRestricted | tpm2.ObjDecrypt
+	if k.Sensitive == nil || k.Public.NameAlg == tpm2.AlgNull || !k.Public.Attributes.Has(parent) {
+		return tpm2.RCSuccess
+	}
+	size := k.Public.NameAlg.DigestSize()
+	if n := len(k.Sensitive.SeedValue); n < size/2 || n > size {
+		return blame.onSensitive(tpm2.RCSize)
+	}
+	return tpm2.RCSuccess
+}
+
+// SymmetricUnique is the unique field of a keyed-hash or symmetric object: a
+// digest that binds the public to the sensitive area (Part 1, 27.5.3.2), by an
+// HMAC for parents and a hash for the rest.
+func SymmetricUnique(pub *tpm2.Public, sens *tpm2.Sensitive) []byte {
+	if pub.Attributes.Has(tpm2.ObjRestricted | tpm2.ObjDecrypt) {
+		return HMAC(pub.NameAlg, sens.SeedValue, sens.Sensitive)
+	}
+	return pub.NameAlg.Digest(sens.SeedValue, sens.Sensitive)
+}
+
+// Private reports whether the sensitive area is loaded.
+func (k *Key) Private() bool { return k.Sensitive != nil }
+
+// Wipe overwrites the sensitive area. The key must not be used afterwards.
+func (k *Key) Wipe() {
+	if k.Sensitive != nil {
+		k.Sensitive.Wipe()
+	}
+	if k.ecc != nil {
+		clear(k.ecc.d)
+	}
+	if k.rsa != nil {
+		clear(k.rsa.prime)
+	}
+	k.rsa, k.ecc = nil, nil
+}

@@ -1,0 +1,119 @@
+package crypt
+
+import (
+	"errors"
+	"fmt"
+	"math/big"
+
+	"github.com/ashlar-cloud/ashlar/tpm2"
+
+	"filippo.io/bigmod"
+)
+
+// DefaultExponent is the RSA public exponent that a template's 0 stands for.
+const DefaultExponent = 65537
+
+// minPrimeDistance is the bit length below which the difference of two RSA
+// primes is too small: the second is drawn again.
+const minPrimeDistance = 100
+
+// DeriveRSA derives the RSA key of a primary object from its generator. bits
+// is 2048 or 3072, exponent an odd prime of at least 65537, or 0 for that. cancel
+// is asked before every primality test and may be nil; where it says true the
+// search ends with ErrCanceled.
+func DeriveRSA(d *DRBG, bits int, exponent uint32, cancel func() bool) (*RSAPrivate, error) {
+	if err := checkRSA(bits, exponent); err != nil {
+		return nil, err
+	}
+	e := publicExponent(exponent)
+	q, err := findPrime(d, bits/2, e, cancel)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		p, err := findPrime(d, bits/2, e, cancel)
+		if err != nil {
+			return nil, err
+		}
+		// The reference code takes the index of the top bit for a count.
+		if new(big.Int).Sub(p, q).BitLen()-1 < minPrimeDistance {
+			continue
+		}
+		return newRSAPrivate(p, q, e)
+	}
+}
+
+// publicExponent resolves a template's exponent.
+func publicExponent(exponent uint32) uint32 {
+	if exponent == 0 {
+		return DefaultExponent
+	}
+	return exponent
+}
+
+// errRSAPair reports primes and an exponent that make no usable key.
+var errRSAPair = errors.New("crypt: the two primes and the exponent make no RSA key")
+
+// ErrRSAParameters reports a key size or exponent that is not implemented.
+var ErrRSAParameters = errors.New("crypt: RSA keys have 2048 or 3072 bits and a prime exponent of 65537 or more")
+
+func checkRSA(bits int, exponent uint32) error {
+	if !RSAKeyBits(uint16(bits)) || !RSAExponent(exponent) {
+		return fmt.Errorf("%w, not %d bits and exponent %d", ErrRSAParameters, bits, exponent)
+	}
+	return nil
+}
+
+// RSAKeyBits tells whether RSA keys of that size are implemented.
+func RSAKeyBits(bits uint16) bool { return bits == 2048 || bits == 3072 }
+
+// RSAExponent tells whether a key may be generated with a template's public
+// exponent: 0 (for 65537), or a prime from 65537 to 2³¹-1.
+func RSAExponent(exponent uint32) bool {
+	if exponent == 0 || exponent == DefaultExponent {
+		return true
+	}
+	if exponent < DefaultExponent || exponent > 1<<31-1 {
+		return false
+	}
+	return big.NewInt(int64(exponent)).ProbablyPrime(0) // exact below 2⁶⁴
+}
+
+// DeriveECC derives the ECC key of a primary object from its generator. It
+// gives TPM_RC_CURVE for a curve that is not implemented.
+func DeriveECC(d *DRBG, curve tpm2.ECCCurve) (*ECCPrivate, error) {
+	order, ok := curveOrder(curve)
+	if !ok {
+		return nil, tpm2.RCCurve
+	}
+	// 64 extra bits make the reduction's bias negligible (FIPS 186-4, B.4.1).
+	wide := make([]byte, len(order)+8)
+	defer clear(wide)
+	d.Read(wide)
+
+	order[len(order)-1]-- // odd, so no borrow
+	scalar, err := reduce(wide, order)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(scalar)
+	addCounter(scalar, 1)
+	return NewECCPrivate(curve, scalar)
+}
+
+// reduce is x mod m, in constant time, with the length of m.
+func reduce(x, m []byte) ([]byte, error) {
+	modulus, err := bigmod.NewModulus(m)
+	if err != nil {
+		return nil, err
+	}
+	room, err := bigmod.NewModulus(append([]byte{1}, make([]byte, len(x))...))
+	if err != nil {
+		return nil, err
+	}
+	n, err := bigmod.NewNat().SetBytes(x, room)
+	if err != nil {
+		return nil, err
+	}
+	return bigmod.NewNat().Mod(n, modulus).Bytes(modulus), nil
+}

@@ -1,0 +1,136 @@
+package crypt
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+
+	"github.com/ashlar-cloud/ashlar/tpm2"
+)
+
+const (
+	attrsPrimary = tpm2.ObjFixedTPM | tpm2.ObjFixedParent | tpm2.ObjSensitiveDataOrigin | tpm2.ObjUserWithAuth
+	attrsParent  = attrsPrimary | tpm2.ObjRestricted | tpm2.ObjDecrypt
+)
+
+// primaryCase is a template of a primary object.
+type primaryCase struct {
+	name      string
+	hierarchy uint32
+	public    tpm2.Public
+	data      []byte
+}
+
+func storage(alg tpm2.AlgID, bits uint16, curve tpm2.ECCCurve, hash tpm2.AlgID, aes uint16) tpm2.Public {
+	null := tpm2.Scheme{Alg: tpm2.AlgNull}
+	return tpm2.Public{
+		PublicParms: tpm2.PublicParms{
+			Type:      alg,
+			Symmetric: tpm2.SymDef{Alg: tpm2.AlgAES, KeyBits: aes, Mode: tpm2.AlgCFB},
+			Scheme:    null, KDF: null, KeyBits: bits, Curve: curve,
+		},
+		NameAlg: hash, Attributes: attrsParent,
+	}
+}
+
+func signing(p tpm2.Public, scheme, hash tpm2.AlgID) tpm2.Public {
+	p.Attributes = attrsPrimary | tpm2.ObjSign
+	p.Symmetric = tpm2.SymDef{Alg: tpm2.AlgNull}
+	p.Scheme = tpm2.Scheme{Alg: scheme, Hash: hash}
+	return p
+}
+
+func keyedHash(attrs tpm2.ObjectAttributes, scheme tpm2.Scheme) tpm2.Public {
+	return tpm2.Public{
+		PublicParms: tpm2.PublicParms{Type: tpm2.AlgKeyedHash, Scheme: scheme},
+		NameAlg:     tpm2.AlgSHA256, Attributes: attrs,
+	}
+}
+
+func primaryCases(t testing.TB) []primaryCase {
+	rsa2048 := storage(tpm2.AlgRSA, 2048, 0, tpm2.AlgSHA256, 128)
+	rsa3072 := storage(tpm2.AlgRSA, 3072, 0, tpm2.AlgSHA384, 256)
+	p256 := storage(tpm2.AlgECC, 0, tpm2.CurveP256, tpm2.AlgSHA256, 128)
+	p384 := storage(tpm2.AlgECC, 0, tpm2.CurveP384, tpm2.AlgSHA384, 256)
+	p256sha512 := storage(tpm2.AlgECC, 0, tpm2.CurveP256, tpm2.AlgSHA512, 128)
+	sym := tpm2.Public{
+		PublicParms: tpm2.PublicParms{Type: tpm2.AlgSymCipher,
+			Symmetric: tpm2.SymDef{Alg: tpm2.AlgAES, KeyBits: 128, Mode: tpm2.AlgCFB}},
+		NameAlg: tpm2.AlgSHA256, Attributes: attrsParent,
+	}
+	symKey := sym
+	symKey.Symmetric = tpm2.SymDef{Alg: tpm2.AlgAES, KeyBits: 256, Mode: tpm2.AlgCTR}
+	symKey.Attributes = attrsPrimary | tpm2.ObjDecrypt | tpm2.ObjSign
+	symKey.NameAlg = tpm2.AlgSHA1
+	unique := rsa2048.Clone()
+	unique.Unique = bytes.Repeat([]byte{7}, 256)
+	hmac := tpm2.Scheme{Alg: tpm2.AlgHMAC, Hash: tpm2.AlgSHA384}
+	exponent := signing(rsa2048, tpm2.AlgRSAPSS, tpm2.AlgSHA256)
+	exponent.Exponent = 65539
+	return []primaryCase{
+		{"rsa2048 endorsement", rhEndorsement, ekRSA(t), nil},
+		{"ecc endorsement", rhEndorsement, ekECC(t), nil},
+		{"rsa3072 endorsement", rhEndorsement, rsa3072, nil},
+		{"p384 endorsement", rhEndorsement, p384, nil},
+		{"rsa2048 owner", rhOwner, rsa2048, nil},
+		{"rsa3072 owner", rhOwner, rsa3072, nil},
+		{"p256 owner", rhOwner, p256, nil},
+		{"p384 owner", rhOwner, p384, nil},
+		{"p256 sha512 owner", rhOwner, p256sha512, nil},
+		{"rsa2048 platform", rhPlatform, rsa2048, nil},
+		{"p256 platform", rhPlatform, p256, nil},
+		{"rsa2048 unique", rhOwner, unique, nil},
+		{"p256 data", rhOwner, p256, []byte("caller's data")},
+		{"rsa2048 signing", rhOwner, signing(rsa2048, tpm2.AlgRSASSA, tpm2.AlgSHA256), nil},
+		{"rsa2048 exponent 65539", rhOwner, exponent, nil},
+		{"p256 signing", rhOwner, signing(p256, tpm2.AlgECDSA, tpm2.AlgSHA256), nil},
+		{"symmetric parent", rhOwner, sym, nil},
+		{"symmetric key", rhEndorsement, symKey, nil},
+		{"symmetric key given", rhPlatform, withoutOrigin(symKey), bytes.Repeat([]byte{9}, 32)},
+		{"hmac key", rhOwner, keyedHash(attrsPrimary|tpm2.ObjSign, hmac), nil},
+		{"hmac key given", rhOwner, withoutOrigin(keyedHash(attrsPrimary|tpm2.ObjSign, hmac)), []byte("key")},
+		{"sealed", rhEndorsement,
+			withoutOrigin(keyedHash(attrsPrimary, tpm2.Scheme{Alg: tpm2.AlgNull})), []byte("sealed data")},
+	}
+}
+
+func withoutOrigin(p tpm2.Public) tpm2.Public {
+	p.Attributes &^= tpm2.ObjSensitiveDataOrigin
+	return p
+}
+
+// ekRSA and ekECC are the default templates of the TCG EK Credential Profile
+// (L-1 and L-2).
+func ekRSA(t testing.TB) tpm2.Public {
+	p := storage(tpm2.AlgRSA, 2048, 0, tpm2.AlgSHA256, 128)
+	p.Unique = make([]byte, 256)
+	return asEK(t, p)
+}
+
+func ekECC(t testing.TB) tpm2.Public {
+	p := storage(tpm2.AlgECC, 0, tpm2.CurveP256, tpm2.AlgSHA256, 128)
+	p.Point = tpm2.ECCPoint{X: make([]byte, 32), Y: make([]byte, 32)}
+	return asEK(t, p)
+}
+
+func asEK(t testing.TB, p tpm2.Public) tpm2.Public {
+	p.Attributes = p.Attributes&^tpm2.ObjUserWithAuth | tpm2.ObjAdminWithPolicy
+	p.AuthPolicy = unhex(t, "837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa")
+	return p
+}
+
+func TestPrimariesAsLibtpms(t *testing.T) {
+	o := startOracle(t)
+	for _, c := range primaryCases(t) {
+		t.Run(c.name, func(t *testing.T) {
+			template := tpm2.Marshal(&c.public)
+			handle, want := o.createPrimary(c.hierarchy, template, c.data)
+			defer o.flush(handle)
+			k := o.derive(t, c.hierarchy, template, c.data)
+			if got := tpm2.Marshal(&k.Public); !bytes.Equal(got, want) {
+				t.Errorf("public area\n got %x\nwant %x", got, want)
+			}
+		})
+	}
+	_ = fmt.Sprint
+}
