@@ -12,7 +12,7 @@
 //   - Secrets: SecretEncrypt and SecretDecrypt exchange a seed with a key's
 //     owner; Protection wraps and unwraps what is stored outside, with
 //     SensitiveToPrivate, SensitiveToDuplicate and SecretToCredential on top.
-//   - Self-tests: a known-answer test per algorithm, see Tests.
+//   - Self-tests: a known-answer test per algorithm, see Tests and TestableAlgs.
 //
 // Primary keys are derived exactly as the TCG reference code (and with it
 // libtpms) derives them, so that a state taken over from swtpm keeps its keys.

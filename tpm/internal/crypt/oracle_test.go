@@ -151,10 +151,6 @@ func (o *oracle) flush(handle uint32) {
 	o.run(ccFlushContext, nil, 0, binary.BigEndian.AppendUint32(nil, handle))
 }
 
-func append2B(b, data []byte) []byte {
-	return append(binary.BigEndian.AppendUint16(b, uint16(len(data))), data...)
-}
-
 const (
 	ccCreatePrimary = 0x131
 	ccFlushContext  = 0x165
