@@ -26,12 +26,13 @@ func DeriveRSA(d *DRBG, bits int, exponent uint32, cancel func() bool) (*RSAPriv
 		return nil, err
 	}
 	e := publicExponent(exponent)
-	q, err := findPrime(d, bits/2, e, cancel)
+	search := newPrimeSearch(d, bits/2, e, cancel)
+	q, err := search.next()
 	if err != nil {
 		return nil, err
 	}
 	for {
-		p, err := findPrime(d, bits/2, e, cancel)
+		p, err := search.next()
 		if err != nil {
 			return nil, err
 		}
