@@ -1,0 +1,139 @@
+package tpm
+
+import (
+	"github.com/ashlar-cloud/ashlar/tpm/internal/nv"
+	"github.com/ashlar-cloud/ashlar/tpm/internal/object"
+	"github.com/ashlar-cloud/ashlar/tpm2"
+)
+
+// role is what the authorization of a handle must allow (Part 1, 19.2).
+type role uint8
+
+const (
+	authNone  role = iota
+	authUser       // the authValue or the policy
+	authAdmin      // the policy, or the authValue where the object allows it
+	authDup        // the policy with the command code
+)
+
+// handle is one handle of a command.
+type handle struct {
+	name string
+	kind handleKind
+	role role
+}
+
+// command is the declaration of a command.
+type command struct {
+	cc      tpm2.CC
+	handles []handle
+	// retHandle: the response has a handle.
+	retHandle bool
+	// noSessions: the command takes no sessions at all.
+	noSessions bool
+	// attrs are the attributes nv, extensive and flushed of TPMA_CC; the rest
+	// of it derives from the declaration.
+	attrs tpm2.CCAttributes
+	// write: for a role at an NV Index, the command writes it (IsWriteOperation).
+	write bool
+	// readOnly: the command changes nothing that Shutdown(STATE) saved, so an
+	// earlier Shutdown stays in force.
+	readOnly bool
+	// slow: the command may search for primes, so an event loop should run it
+	// elsewhere.
+	slow bool
+
+	// Derived by define:
+	decrypt, encrypt bool // the first parameter, of command and response, can be encrypted
+	run              func(*Engine, *call) tpm2.RC
+}
+
+// walkPtr reaches the Walk of a pointer to T.
+type walkPtr[T any] interface {
+	*T
+	tpm2.Walker
+}
+
+// define completes a command's declaration with its handler, which validates
+// and computes; in holds the parameters, and what is put in out is the
+// response.
+func define[I, O any, PI walkPtr[I], PO walkPtr[O]](d command, handler func(e *Engine, c *call, in *I, out *O) tpm2.RC) command {
+	d.decrypt = tpm2.StartsSized(PI(new(I)))
+	d.encrypt = tpm2.StartsSized(PO(new(O)))
+	d.run = func(e *Engine, c *call) tpm2.RC {
+		in := new(I)
+		dec := tpm2.NewDecoderFor(c.params, &impl)
+		PI(in).Walk(&dec)
+		if rc := dec.RC(); rc != tpm2.RCSuccess {
+			return rc
+		}
+		if dec.Remaining() != 0 {
+			return tpm2.RCSize
+		}
+		out := new(O)
+		if rc := handler(e, c, in, out); rc != tpm2.RCSuccess {
+			return rc
+		}
+		enc := tpm2.NewEncoder(c.response)
+		PO(out).Walk(&enc)
+		if rc := enc.RC(); rc != tpm2.RCSuccess {
+			panic("cannot encode the response: " + rc.Error())
+		}
+		c.response = enc.Output()
+		return tpm2.RCSuccess
+	}
+	return d
+}
+
+// attributes is the command's TPMA_CC.
+func (d *command) attributes() tpm2.CCAttributes {
+	a := tpm2.CCAttributes(d.cc) | d.attrs | tpm2.CCAttributes(len(d.handles))<<25
+	if d.retHandle {
+		a |= tpm2.CCAttrRHandle
+	}
+	return a
+}
+
+// none is the parameters of a command that has none.
+type none struct{}
+
+// Walk visits nothing.
+func (*none) Walk(*tpm2.Codec) {}
+
+// call is one execution of a command.
+type call struct {
+	cmd     *command
+	req     Request
+	tag     tpm2.ST
+	handles [maxHandles]tpm2.Handle
+	objects [maxHandles]*object.Object // what a transient or persistent handle refers to
+	indices [maxHandles]*nv.Index      // what an NV handle refers to
+	params  []byte                     // the parameter area, decrypted in place
+	auth    authArea
+	cpHash  [hashAlgs][]byte // computed when first needed
+
+	// response is being built: header, handle, parameterSize and parameters.
+	response []byte
+	handle   tpm2.Handle // of the response
+	// dirty: the permanent state has changed and must be durable before the
+	// response leaves.
+	dirty bool
+}
+
+const (
+	maxHandles = 3
+	hashAlgs   = 4
+)
+
+// persist says that the command has changed the permanent state.
+func (c *call) persist() { c.dirty = true }
+
+// canceled reports whether the host has asked to stop the command.
+func (c *call) canceled() bool {
+	select {
+	case <-c.req.Cancel:
+		return true
+	default:
+		return false
+	}
+}

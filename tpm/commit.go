@@ -1,0 +1,57 @@
+package tpm
+
+import "github.com/ashlar-cloud/ashlar/tpm2"
+
+// Commit says what must be durable before a response may leave. Its zero
+// value is settled: nothing must be.
+type Commit struct {
+	engine *Engine
+}
+
+// commit makes the Commit of a command: pending if the permanent state has
+// changed.
+func (e *Engine) commit(dirty bool) Commit {
+	if !dirty {
+		return Commit{}
+	}
+	e.pending = true
+	return Commit{engine: e}
+}
+
+// Pending reports whether State must be made durable before the response
+// leaves.
+func (c *Commit) Pending() bool { return c.engine != nil }
+
+// State is the permanent state to make durable.
+func (c *Commit) State() []byte { return c.engine.Permanent() }
+
+// Done settles the commit: State is durable.
+func (c *Commit) Done() {
+	if c.engine != nil {
+		c.engine.pending = false
+		*c = Commit{}
+	}
+}
+
+// Rollback settles the commit where State could not be made durable: the
+// command is undone, and the response, appended to buf[:0], is
+// TPM_RC_NV_UNAVAILABLE.
+func (c *Commit) Rollback(buf []byte) []byte {
+	if c.engine != nil {
+		c.engine.state = c.engine.before
+		c.engine.pending = false
+		*c = Commit{}
+	}
+	return errorResponse(buf, tpm2.RCNVUnavailable)
+}
+
+// revokeShutdown ends a Shutdown that was in force when a command has changed
+// what it saved: a power loss from here on is disorderly, and the durable
+// state must say so before the command's answer is out.
+func (e *Engine) revokeShutdown(c *call) {
+	if e.state.orderly == shutdownNone || c.cmd.readOnly || c.cmd.cc == tpm2.CCShutdown {
+		return
+	}
+	e.state.orderly = shutdownNone
+	c.persist()
+}

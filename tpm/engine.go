@@ -1,0 +1,154 @@
+package tpm
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/ashlar-cloud/ashlar/internal/clock"
+	"github.com/ashlar-cloud/ashlar/tpm/internal/hierarchy"
+	"github.com/ashlar-cloud/ashlar/tpm/internal/lockout"
+	"github.com/ashlar-cloud/ashlar/tpm/internal/nv"
+	"github.com/ashlar-cloud/ashlar/tpm/internal/object"
+	"github.com/ashlar-cloud/ashlar/tpm/internal/pcr"
+	"github.com/ashlar-cloud/ashlar/tpm/internal/session"
+	"github.com/ashlar-cloud/ashlar/tpm/internal/timing"
+	"github.com/ashlar-cloud/ashlar/tpm2"
+)
+
+// Sizes of the command and response buffers in bytes: the default is the
+// largest, and the smallest is what a guest's driver may negotiate.
+const (
+	DefaultBufferSize = 4096
+	MinBufferSize     = 2808
+)
+
+// Config is what an instance needs from its host.
+type Config struct {
+	// Clock gives time; required.
+	Clock clock.Clock
+	// Entropy gives random bytes; required. The operating system's generator
+	// in production.
+	Entropy io.Reader
+	// BufferSize is TPM_PT_MAX_COMMAND_SIZE and TPM_PT_MAX_RESPONSE_SIZE in
+	// bytes; 0 stands for DefaultBufferSize.
+	BufferSize uint32
+	// Log gets a line when the engine enters failure mode; may be nil.
+	Log *slog.Logger
+}
+
+func (c *Config) check() error {
+	if c.Clock == nil || c.Entropy == nil {
+		return errors.New("tpm: a Config needs a Clock and Entropy")
+	}
+	if c.BufferSize != 0 && (c.BufferSize < MinBufferSize || c.BufferSize > DefaultBufferSize) {
+		return fmt.Errorf("tpm: a buffer of %d bytes is not between %d and %d",
+			c.BufferSize, MinBufferSize, DefaultBufferSize)
+	}
+	return nil
+}
+
+// Engine is one TPM. It serves one caller at a time.
+type Engine struct {
+	cfg      Config
+	buffer   uint32
+	instance [16]byte
+	state    state
+	before   state // as it was before the command that is running or pending
+
+	failed  bool // failure mode (Part 1, 12.4)
+	pending bool // a Commit has been given out and not settled
+}
+
+// state is everything a command may change, snapshotted by assignment.
+type state struct {
+	hierarchies hierarchy.State
+	objects     object.State
+	nv          nv.State
+	pcrs        pcr.State
+	sessions    session.State
+	lockout     lockout.State
+	timing      timing.State
+
+	started     bool     // TPM2_Startup was done since _TPM_Init
+	orderly     shutdown // the Shutdown in force
+	established bool     // TPM_ESTABLISHED
+	hcrtm       bool     // an H-CRTM sequence ran before Startup
+	objectCount uint64   // id of the next saved object context
+	// clears counts TPM Restarts and Resets besides: a context saved with
+	// stClear objects is good only until the next one (gr.clearCount).
+	clears uint32
+	// resets counts TPM Resets (gp.totalResetCount), for contexts.
+	resets uint64
+	test   selfTest
+	// event is the running _TPM_Hash_Start sequence.
+	event *hashSequence
+}
+
+// shutdown is the kind of TPM2_Shutdown that is in force.
+type shutdown uint8
+
+const (
+	shutdownNone shutdown = iota
+	shutdownClear
+	shutdownState
+)
+
+// impl is what this engine implements, as its decoders hold it.
+var impl = tpm2.Implementation{
+	Hashes:      []tpm2.AlgID{tpm2.AlgSHA1, tpm2.AlgSHA256, tpm2.AlgSHA384, tpm2.AlgSHA512},
+	RSABits:     []uint16{2048, 3072},
+	Curves:      []tpm2.ECCCurve{tpm2.CurveP256, tpm2.CurveP384},
+	Symmetric:   []tpm2.AlgID{tpm2.AlgAES},
+	SymBits:     []uint16{128, 256},
+	RSASchemes:  []tpm2.AlgID{tpm2.AlgRSASSA, tpm2.AlgRSAPSS, tpm2.AlgRSAES, tpm2.AlgOAEP},
+	ECCSchemes:  []tpm2.AlgID{tpm2.AlgECDSA, tpm2.AlgECDH},
+	SymModes:    []tpm2.AlgID{tpm2.AlgCTR, tpm2.AlgOFB, tpm2.AlgCBC, tpm2.AlgCFB, tpm2.AlgECB},
+	MaxRSABytes: 384,
+	MaxHashes:   pcr.Banks,
+}
+
+// BufferSize is the size in bytes of the largest command and response.
+func (e *Engine) BufferSize() uint32 { return e.buffer }
+
+// SetBufferSize asks for buffers of n bytes and gives the size in force, n
+// clamped to what is possible. 0 only asks.
+func (e *Engine) SetBufferSize(n uint32) uint32 {
+	if n != 0 {
+		e.buffer = min(max(n, MinBufferSize), DefaultBufferSize)
+	}
+	return e.buffer
+}
+
+// Started reports whether TPM2_Startup was done since power on.
+func (e *Engine) Started() bool { return e.state.started && !e.failed }
+
+// NeedsShutdown reports whether cutting the power now would be disorderly: the
+// host should send TPM2_Shutdown first.
+func (e *Engine) NeedsShutdown() bool {
+	return e.Started() && e.state.orderly == shutdownNone
+}
+
+// Established is the TPM_ESTABLISHED flag: a D-RTM or H-CRTM sequence has run.
+func (e *Engine) Established() bool { return e.state.established }
+
+// ResetEstablished clears the flag; only localities 3 and 4 may (PC Client
+// Platform TPM Profile, 6.2).
+func (e *Engine) ResetEstablished(locality uint8) tpm2.RC {
+	if locality != 3 && locality != 4 {
+		return tpm2.RCLocality
+	}
+	e.state.established = false
+	return tpm2.RCSuccess
+}
+
+// random fills a fresh slice of n bytes. A generator that fails is a defect of
+// the TPM: failure mode.
+func (e *Engine) random(n int) []byte {
+	b := make([]byte, n)
+	if _, err := io.ReadFull(e.cfg.Entropy, b); err != nil {
+		panic(fmt.Errorf("the random generator failed: %w", err))
+	}
+	return b
+}

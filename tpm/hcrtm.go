@@ -1,0 +1,3 @@
+package tpm
+
+type hashSequence struct{}

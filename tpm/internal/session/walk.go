@@ -1,0 +1,87 @@
+package session
+
+import "github.com/ashlar-cloud/ashlar/tpm2"
+
+// Walk visits a session: the form inside a saved context and a suspended
+// instance.
+func (s *Session) Walk(c *tpm2.Codec) {
+	s.Handle.Walk(c)
+	c.Bool(&s.Trial)
+	c.HashAlg(&s.AuthHash, true)
+	s.Symmetric.Walk(c)
+	s.NonceTPM.Walk(c)
+	s.SessionKey.Walk(c)
+	s.Bound.Walk(c)
+	c.Bool(&s.DABound)
+	c.Bool(&s.LockoutBound)
+	s.Policy.Walk(c)
+	c.U64(&s.StartTime)
+	c.U32(&s.Epoch)
+	if c.Decoding() {
+		s.own()
+	}
+}
+
+// own copies the slices, which alias a decoder's input.
+func (s *Session) own() {
+	for _, d := range []*tpm2.Digest{&s.NonceTPM, &s.SessionKey, &s.Bound, &s.Policy.Digest,
+		&s.CPHash, &s.NameHash, &s.TemplateHash, &s.ParametersHash} {
+		*d = append(tpm2.Digest(nil), *d...)
+	}
+}
+
+// Walk visits the policy.
+func (p *Policy) Walk(c *tpm2.Codec) {
+	p.Digest.Walk(c)
+	p.CommandCode.Walk(c)
+	p.Locality.Walk(c)
+	c.Bool(&p.AuthValueNeeded)
+	c.Bool(&p.PasswordNeeded)
+	c.U32(&p.PCRCounter)
+	c.U64(&p.Timeout)
+	c.Bool(&p.PPRequired)
+	c.Bool(&p.CheckNVWritten)
+	c.Bool(&p.NVWritten)
+	for _, d := range []*tpm2.Digest{&p.CPHash, &p.NameHash, &p.TemplateHash, &p.ParametersHash} {
+		d.Walk(c)
+	}
+}
+
+// WalkState visits what Shutdown(STATE) saves: which contexts may be loaded.
+// A loaded session counts as ended there; Startup sees to it.
+func (s *State) WalkState(c *tpm2.Codec) {
+	c.U64(&s.next)
+	for i := range s.active {
+		c.U8((*uint8)(&s.active[i].state))
+		c.U64(&s.active[i].id)
+		if s.active[i].state > saved {
+			c.Fail(tpm2.RCValue)
+		}
+	}
+}
+
+// freeSession stands for a slot without a session.
+var freeSession = Session{AuthHash: tpm2.AlgNull, Symmetric: tpm2.SymDef{Alg: tpm2.AlgNull}}
+
+// WalkVolatile visits what a suspended instance needs besides: the loaded
+// sessions.
+func (s *State) WalkVolatile(c *tpm2.Codec) {
+	for i := range s.Loaded {
+		sess := s.Loaded[i]
+		if !c.Decoding() && sess.Handle == 0 {
+			sess = freeSession
+		}
+		sess.Walk(c)
+		if !c.Decoding() {
+			continue
+		}
+		switch h := sess.Handle; {
+		case h == 0:
+			sess = Session{}
+		case !h.IsSession() || h.Index() >= MaxActive || s.active[h.Index()].state != loaded:
+			c.Fail(tpm2.RCValue)
+			return
+		}
+		s.Loaded[i] = sess
+	}
+}

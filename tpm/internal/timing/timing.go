@@ -1,0 +1,78 @@
+// Package timing holds Time, Clock and the counts of resets and restarts
+// (Part 1, 36).
+package timing
+
+import (
+	"time"
+
+	"github.com/ashlar-cloud/ashlar/tpm2"
+)
+
+// State is what the TPM knows of time. Its own clock is the host's, read at
+// the start of each command.
+type State struct {
+	Clock        uint64 // milliseconds powered, over the TPM's life
+	Safe         bool   // no value of Clock larger than this was ever reported
+	ResetCount   uint32 // TPM Resets since manufacture or TPM2_Clear
+	RestartCount uint32 // TPM Restarts and Resumes since the last TPM Reset
+
+	Time  uint64 // milliseconds since _TPM_Init
+	last  uint64 // the host's clock at the last Update, in milliseconds
+	Epoch uint32 // changes where Time is no longer comparable: at each _TPM_Init
+}
+
+// PowerOn starts Time at zero at the host's time now.
+func (s *State) PowerOn(now time.Duration, epoch uint32) {
+	s.Time, s.last, s.Epoch = 0, uint64(now.Milliseconds()), epoch
+}
+
+// Update takes the host's time over and gives the milliseconds since the last
+// Update. A host clock that went back counts as standing still.
+func (s *State) Update(now time.Duration) uint64 {
+	ms := uint64(now.Milliseconds())
+	if ms <= s.last {
+		return 0
+	}
+	d := ms - s.last
+	s.last = ms
+	s.Time += d
+	s.Clock += d
+	return d
+}
+
+// Resync makes the host's clock now the base of later Updates, after a resume
+// in another process.
+func (s *State) Resync(now time.Duration) { s.last = uint64(now.Milliseconds()) }
+
+// Startup counts a TPM Reset, Restart or Resume. After a power loss without
+// Shutdown the Clock may have gone back, so it is not safe.
+func (s *State) Startup(reset, orderly bool) {
+	if reset {
+		s.ResetCount++
+		s.RestartCount = 0
+	} else {
+		s.RestartCount++
+	}
+	s.Safe = orderly
+}
+
+// ClockInfo is the state as attestations carry it.
+func (s *State) ClockInfo() tpm2.ClockInfo {
+	return tpm2.ClockInfo{Clock: s.Clock, ResetCount: s.ResetCount, RestartCount: s.RestartCount, Safe: s.Safe}
+}
+
+// WalkPermanent visits what outlives power.
+func (s *State) WalkPermanent(c *tpm2.Codec) {
+	c.U64(&s.Clock)
+	c.Bool(&s.Safe)
+	c.U32(&s.ResetCount)
+}
+
+// WalkState visits what Shutdown(STATE) saves besides.
+func (s *State) WalkState(c *tpm2.Codec) { c.U32(&s.RestartCount) }
+
+// WalkVolatile visits what a suspended instance needs besides.
+func (s *State) WalkVolatile(c *tpm2.Codec) {
+	c.U64(&s.Time)
+	c.U32(&s.Epoch)
+}

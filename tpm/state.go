@@ -1,0 +1,251 @@
+package tpm
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/ashlar-cloud/ashlar/internal/blob"
+	"github.com/ashlar-cloud/ashlar/tpm/internal/hierarchy"
+	"github.com/ashlar-cloud/ashlar/tpm/internal/lockout"
+	"github.com/ashlar-cloud/ashlar/tpm/internal/pcr"
+	"github.com/ashlar-cloud/ashlar/tpm/internal/session"
+	"github.com/ashlar-cloud/ashlar/tpm2"
+)
+
+// section is one part of the saved state: a subsystem's, of one kind.
+type section struct {
+	tag     uint32
+	version uint16
+	kind    sectionKind
+	walk    func(e *Engine, c *tpm2.Codec)
+}
+
+// sectionKind says when a section is saved.
+type sectionKind uint8
+
+const (
+	permanentKind sectionKind = iota // always
+	stateKind                        // after Shutdown(STATE), and in a suspended instance
+	volatileKind                     // in a suspended instance only
+)
+
+// sectionVersion is the version of every section as this program writes them,
+// and the newest that it reads.
+const sectionVersion = 1
+
+// sections lists the saved state; order is the order of reading, in which a
+// section may rely on those before it. Tags are for ever.
+var sections = []section{
+	{0x0101, 1, permanentKind, func(e *Engine, c *tpm2.Codec) { e.state.hierarchies.WalkPermanent(c) }},
+	{0x0102, 1, permanentKind, func(e *Engine, c *tpm2.Codec) { e.state.lockout.WalkPermanent(c) }},
+	{0x0103, 1, permanentKind, func(e *Engine, c *tpm2.Codec) { e.state.timing.WalkPermanent(c) }},
+	{0x0104, 1, permanentKind, func(e *Engine, c *tpm2.Codec) { e.state.pcrs.WalkPermanent(c) }},
+	{0x0105, 1, permanentKind, func(e *Engine, c *tpm2.Codec) { e.state.nv.WalkPermanent(c) }},
+	{0x0106, 1, permanentKind, func(e *Engine, c *tpm2.Codec) { e.state.objects.WalkPermanent(c) }},
+	{0x0107, 1, permanentKind, (*Engine).walkPermanent},
+
+	{0x0201, 1, stateKind, func(e *Engine, c *tpm2.Codec) { e.state.hierarchies.WalkState(c) }},
+	{0x0202, 1, stateKind, func(e *Engine, c *tpm2.Codec) { e.state.timing.WalkState(c) }},
+	{0x0203, 1, stateKind, func(e *Engine, c *tpm2.Codec) { e.state.pcrs.WalkState(c) }},
+	{0x0204, 1, stateKind, func(e *Engine, c *tpm2.Codec) { e.state.nv.WalkState(c) }},
+	{0x0205, 1, stateKind, func(e *Engine, c *tpm2.Codec) { e.state.sessions.WalkState(c) }},
+	{0x0206, 1, stateKind, (*Engine).walkState},
+
+	{0x0301, 1, volatileKind, func(e *Engine, c *tpm2.Codec) { e.state.lockout.WalkVolatile(c) }},
+	{0x0302, 1, volatileKind, func(e *Engine, c *tpm2.Codec) { e.state.timing.WalkVolatile(c) }},
+	{0x0303, 1, volatileKind, func(e *Engine, c *tpm2.Codec) { e.state.pcrs.WalkVolatile(c) }},
+	{0x0304, 1, volatileKind, func(e *Engine, c *tpm2.Codec) { e.state.sessions.WalkVolatile(c) }},
+	{0x0305, 1, volatileKind, func(e *Engine, c *tpm2.Codec) { e.state.objects.WalkVolatile(c) }},
+	{0x0306, 1, volatileKind, (*Engine).walkVolatile},
+}
+
+// walkPermanent visits the engine's own permanent state.
+func (e *Engine) walkPermanent(c *tpm2.Codec) {
+	c.U8((*uint8)(&e.state.orderly))
+	if e.state.orderly > shutdownState {
+		c.Fail(tpm2.RCValue)
+	}
+	c.Bool(&e.state.established)
+	c.U64(&e.state.objectCount)
+	c.U64(&e.state.resets)
+}
+
+// walkState visits the engine's own part of what Shutdown(STATE) saves.
+func (e *Engine) walkState(c *tpm2.Codec) { c.U32(&e.state.clears) }
+
+// walkVolatile visits the engine's own part of a suspended instance.
+func (e *Engine) walkVolatile(c *tpm2.Codec) {
+	c.Bool(&e.state.started)
+	c.Bool(&e.state.hcrtm)
+	c.U32(&e.buffer)
+	c.Bool(&e.failed)
+	e.state.test.Walk(c)
+}
+
+// encode writes the sections of the kinds that keep is true for.
+func (e *Engine) encode(keep func(sectionKind) bool) []byte {
+	env := blob.Envelope{Instance: e.instance}
+	for _, s := range sections {
+		if !keep(s.kind) {
+			continue
+		}
+		enc := tpm2.NewEncoder(nil)
+		s.walk(e, &enc)
+		if rc := enc.RC(); rc != tpm2.RCSuccess {
+			panic(fmt.Sprintf("cannot encode state section 0x%04x: %v", s.tag, rc))
+		}
+		env.Sections = append(env.Sections, blob.Section{Tag: s.tag, Version: s.version, MinVersion: 1, Data: enc.Output()})
+	}
+	return env.Encode()
+}
+
+// decode reads the sections of the kinds that want is true for; all of them
+// must be there.
+func (e *Engine) decode(env *blob.Envelope, want func(sectionKind) bool) error {
+	for _, s := range sections {
+		if !want(s.kind) {
+			continue
+		}
+		got := env.Find(s.tag)
+		if got == nil {
+			return fmt.Errorf("%w: section 0x%04x is missing", blob.ErrDamaged, s.tag)
+		}
+		if got.MinVersion > sectionVersion {
+			return fmt.Errorf("%w: section 0x%04x needs a reader of %d", blob.ErrVersion, s.tag, got.MinVersion)
+		}
+		// The state outlives the bytes it was read from.
+		dec := tpm2.NewDecoder(append([]byte(nil), got.Data...))
+		s.walk(e, &dec)
+		if dec.RC() != tpm2.RCSuccess || got.Version == sectionVersion && dec.Remaining() != 0 {
+			return fmt.Errorf("%w: section 0x%04x does not decode", blob.ErrDamaged, s.tag)
+		}
+	}
+	return nil
+}
+
+// Permanent is the permanent state: what New makes the same TPM from.
+func (e *Engine) Permanent() []byte {
+	saved := e.state.orderly == shutdownState
+	return e.encode(func(k sectionKind) bool { return k == permanentKind || saved && k == stateKind })
+}
+
+// SaveVolatile is the running state besides the permanent one: what Resume
+// goes on from. Taking it changes nothing.
+func (e *Engine) SaveVolatile() []byte {
+	return e.encode(func(k sectionKind) bool { return k != permanentKind })
+}
+
+// ErrNoState says that there are no bytes to make a TPM from.
+var ErrNoState = errors.New("tpm: there is no state: make one with Manufacture")
+
+func newEngine(cfg Config) (*Engine, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	e := &Engine{cfg: cfg, buffer: DefaultBufferSize}
+	if cfg.BufferSize != 0 {
+		e.buffer = cfg.BufferSize
+	}
+	return e, nil
+}
+
+// Options choose what a new TPM is like.
+type Options struct {
+	// Seeds and proofs of the owner, endorsement and platform hierarchies, 64
+	// bytes each; drawn from Config.Entropy where nil. To give a TPM the keys of
+	// another one.
+	Seeds *Seeds
+	// Banks are the PCR banks to allocate; all four where empty.
+	Banks []tpm2.AlgID
+}
+
+// Seeds are the secrets that all primary keys of a TPM derive from.
+type Seeds struct {
+	Owner, Endorsement, Platform                [hierarchy.SeedSize]byte
+	OwnerProof, EndorsementProof, PlatformProof [hierarchy.ProofSize]byte
+}
+
+// Manufacture makes the permanent state of a new TPM.
+func Manufacture(cfg Config, opt Options) ([]byte, error) {
+	e, err := newEngine(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if e.state.hierarchies, err = hierarchy.Manufacture(cfg.Entropy); err != nil {
+		return nil, fmt.Errorf("tpm: the random generator failed: %w", err)
+	}
+	if s := opt.Seeds; s != nil {
+		h := &e.state.hierarchies
+		h.Owner.Seed, h.Owner.Proof = s.Owner[:], s.OwnerProof[:]
+		h.Endorsement.Seed, h.Endorsement.Proof = s.Endorsement[:], s.EndorsementProof[:]
+		h.Platform.Seed, h.Platform.Proof = s.Platform[:], s.PlatformProof[:]
+	}
+	e.state.lockout = lockout.Manufacture()
+	e.state.sessions = session.New()
+	if e.state.pcrs, err = pcr.Manufacture(opt.Banks); err != nil {
+		return nil, fmt.Errorf("tpm: %w", err)
+	}
+	copy(e.instance[:], e.random(len(e.instance)))
+	e.state.orderly = shutdownClear // a new TPM was shut down in good order
+	return e.Permanent(), nil
+}
+
+// New powers a TPM on from its permanent state (_TPM_Init). The error of a
+// state that is cut, altered or too new says which.
+func New(cfg Config, permanent []byte) (*Engine, error) {
+	e, err := newEngine(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if len(permanent) == 0 {
+		return nil, ErrNoState
+	}
+	env, err := blob.Decode(permanent)
+	if err != nil {
+		return nil, err
+	}
+	e.instance = env.Instance
+	e.state.sessions = session.New()
+	if err := e.decode(env, func(k sectionKind) bool { return k == permanentKind }); err != nil {
+		return nil, err
+	}
+	if e.state.orderly == shutdownState {
+		if err := e.decode(env, func(k sectionKind) bool { return k == stateKind }); err != nil {
+			return nil, err
+		}
+	}
+	e.state.timing.PowerOn(cfg.Clock.Now(), e.newEpoch())
+	e.state.pcrs.PowerOn()
+	return e, nil
+}
+
+// newEpoch is a number for this power cycle, by which a policy's timeout knows
+// that Time began anew.
+func (e *Engine) newEpoch() uint32 {
+	b := e.random(4)
+	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+}
+
+// Resume goes on where SaveVolatile was taken from a TPM with this permanent
+// state.
+func Resume(cfg Config, permanent, volatile []byte) (*Engine, error) {
+	e, err := New(cfg, permanent)
+	if err != nil {
+		return nil, err
+	}
+	env, err := blob.Decode(volatile)
+	if err != nil {
+		return nil, fmt.Errorf("the volatile state: %w", err)
+	}
+	if env.Instance != e.instance {
+		return nil, errors.New("the volatile state is another TPM's than the permanent one")
+	}
+	if err := e.decode(env, func(k sectionKind) bool { return k != permanentKind }); err != nil {
+		return nil, fmt.Errorf("the volatile state: %w", err)
+	}
+	if e.buffer < MinBufferSize || e.buffer > DefaultBufferSize {
+		return nil, fmt.Errorf("the volatile state: %w: its buffer has %d bytes", blob.ErrDamaged, e.buffer)
+	}
+	e.state.timing.Resync(cfg.Clock.Now())
+	return e, nil
+}
