@@ -2,7 +2,10 @@ package crypt
 
 import (
 	"bytes"
-	"fmt"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"os"
 	"testing"
 
 	"github.com/ashlar-cloud/ashlar/tpm2"
@@ -91,6 +94,14 @@ func primaryCases(t testing.TB) []primaryCase {
 		{"hmac key given", rhOwner, withoutOrigin(keyedHash(attrsPrimary|tpm2.ObjSign, hmac)), []byte("key")},
 		{"sealed", rhEndorsement,
 			withoutOrigin(keyedHash(attrsPrimary, tpm2.Scheme{Alg: tpm2.AlgNull})), []byte("sealed data")},
+		{"rsa2048 owner, whole", rhOwner, duplicable(t, rsa2048), nil},
+		{"rsa3072 endorsement, whole", rhEndorsement, duplicable(t, rsa3072), nil},
+		{"p256 endorsement, whole", rhEndorsement, duplicable(t, p256), nil},
+		{"p384 owner, whole", rhOwner, duplicable(t, p384), nil},
+		{"p256 signing, whole", rhPlatform, duplicable(t, signing(p256, tpm2.AlgECDSA, tpm2.AlgSHA256)), nil},
+		{"rsa2048 signing, whole", rhEndorsement, duplicable(t, signing(rsa2048, tpm2.AlgRSASSA, tpm2.AlgSHA256)), nil},
+		{"symmetric parent, whole", rhEndorsement, duplicable(t, sym), nil},
+		{"hmac key, whole", rhEndorsement, duplicable(t, keyedHash(attrsPrimary|tpm2.ObjSign, hmac)), nil},
 	}
 }
 
@@ -119,18 +130,112 @@ func asEK(t testing.TB, p tpm2.Public) tpm2.Public {
 	return p
 }
 
+// duplicable lets the oracle hand the sensitive area out.
+func duplicable(t testing.TB, p tpm2.Public) tpm2.Public {
+	p.Attributes &^= tpm2.ObjFixedTPM | tpm2.ObjFixedParent
+	p.AuthPolicy = duplicatePolicy(p.NameAlg)
+	return p
+}
+
+// vector is a primary object as libtpms 0.9.2 made it.
+type vector struct {
+	Name      string   `json:"name"`
+	Hierarchy uint32   `json:"hierarchy"`
+	Seed      string   `json:"seed"`
+	Proofs    []string `json:"proofs,omitempty"` // shProof, ehProof
+	Template  string   `json:"template"`
+	Data      string   `json:"data,omitempty"`
+	Public    string   `json:"public"`
+	Sensitive string   `json:"sensitive,omitempty"` // of objects that can be duplicated
+}
+
+const vectorFile = "testdata/primaries.json"
+
+var update = flag.Bool("update", false, "write "+vectorFile+" from what swtpm answers")
+
 func TestPrimariesAsLibtpms(t *testing.T) {
 	o := startOracle(t)
+	var vectors []vector
 	for _, c := range primaryCases(t) {
 		t.Run(c.name, func(t *testing.T) {
 			template := tpm2.Marshal(&c.public)
-			handle, want := o.createPrimary(c.hierarchy, template, c.data)
+			handle, public := o.createPrimary(c.hierarchy, template, c.data)
 			defer o.flush(handle)
-			k := o.derive(t, c.hierarchy, template, c.data)
-			if got := tpm2.Marshal(&k.Public); !bytes.Equal(got, want) {
-				t.Errorf("public area\n got %x\nwant %x", got, want)
+			seed, proofs := o.secrets(c.hierarchy)
+			v := vector{
+				Name: c.name, Hierarchy: c.hierarchy, Seed: hex.EncodeToString(seed),
+				Template: hex.EncodeToString(template), Data: hex.EncodeToString(c.data),
+				Public: hex.EncodeToString(public),
 			}
+			for _, p := range proofs {
+				v.Proofs = append(v.Proofs, hex.EncodeToString(p))
+			}
+			if !c.public.Attributes.Has(tpm2.ObjFixedParent) {
+				v.Sensitive = hex.EncodeToString(o.duplicate(handle, c.public.NameAlg))
+			}
+			v.check(t)
+			vectors = append(vectors, v)
 		})
 	}
-	_ = fmt.Sprint
+	if *update && !t.Failed() {
+		out, err := json.MarshalIndent(vectors, "", " ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(vectorFile, append(out, '\n'), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestPrimaryVectors(t *testing.T) {
+	raw, err := os.ReadFile(vectorFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var vectors []vector
+	if err := json.Unmarshal(raw, &vectors); err != nil {
+		t.Fatal(err)
+	}
+	if len(vectors) < 20 {
+		t.Fatalf("%s has %d vectors only", vectorFile, len(vectors))
+	}
+	for _, v := range vectors {
+		t.Run(v.Name, v.check)
+	}
+}
+
+func (v vector) check(t *testing.T) {
+	var proofs [][]byte
+	for _, p := range v.Proofs {
+		proofs = append(proofs, unhex(t, p))
+	}
+	k := derive(t, unhex(t, v.Seed), proofs, unhex(t, v.Template), unhex(t, v.Data))
+	if got := hex.EncodeToString(tpm2.Marshal(&k.Public)); got != v.Public {
+		t.Errorf("public area\n got %s\nwant %s", got, v.Public)
+	}
+	if v.Sensitive == "" {
+		return
+	}
+	if got := hex.EncodeToString(tpm2.Marshal(k.Sensitive)); got != v.Sensitive {
+		t.Errorf("sensitive area\n got %s\nwant %s", got, v.Sensitive)
+	}
+}
+
+// derive makes a primary object as CreatePrimary does.
+func derive(t testing.TB, seed []byte, proofs [][]byte, template, data []byte) *Key {
+	t.Helper()
+	var pub tpm2.Public
+	if err := tpm2.Unmarshal(template, &pub); err != nil {
+		t.Fatal(err)
+	}
+	src := &Source{Primary: NewPrimaryDRBG(seed, pub.Name(), data), Proofs: proofs}
+	k, rc := CreateObject(&pub, make([]byte, pub.NameAlg.DigestSize()), data, src)
+	if rc != tpm2.RCSuccess {
+		t.Fatalf("CreateObject: %v", rc)
+	}
+	if _, rc := NewKey(&k.Public, k.Sensitive, 1, 2); rc != tpm2.RCSuccess {
+		t.Errorf("NewKey of the object that was created: %v", rc)
+	}
+	return k
 }
