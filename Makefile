@@ -1,0 +1,50 @@
+# make demo   boot a real VM on our TPM, appraise it, release its secret
+# make test   every test, with what it needs installed first
+# make bench  our swtpm beside Debian's, in one run
+# make fuzz   every fuzz target, FUZZTIME each (5m)
+# make lint   gofmt, go vet, staticcheck
+# make build  the binaries in bin/
+
+GO ?= go
+export GOTOOLCHAIN ?= local
+MIN_GO := 1.26
+FUZZTIME ?= 5m
+TEST_PACKAGES := swtpm swtpm-tools tpm2-tools libtss2-tcti-swtpm0 libtss2-tcti-mssim0 \
+	qemu-system-x86 ovmf busybox-static openssl
+
+.PHONY: all build demo test bench fuzz lint clean go-version
+all: build
+
+go-version:
+	@command -v $(GO) >/dev/null || { echo "Ashlar needs Go $(MIN_GO) or newer, and there is no '$(GO)' on PATH: see https://go.dev/dl." >&2; exit 1; }
+	@v=$$($(GO) env GOVERSION | sed 's/^go//; s/[^0-9.].*//'); \
+	[ "$$(printf '%s\n%s\n' $(MIN_GO) "$$v" | sort -V | head -n 1)" = "$(MIN_GO)" ] || \
+	{ echo "Ashlar needs Go $(MIN_GO) or newer, and this is $$v: see https://go.dev/dl." >&2; exit 1; }
+
+build: go-version
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+
+demo: build
+	bin/ashlar demo $(if $(YES),--yes) $(if $(JSON),--json-file $(JSON))
+
+test: go-version
+	@packaging/need $(TEST_PACKAGES) || true
+	$(MAKE) lint
+	$(GO) test -timeout 20m ./...
+
+bench: build
+	@packaging/need swtpm
+	$(GO) test -run '^$$' -bench . -benchtime 1x ./cmd/swtpm
+
+fuzz: go-version
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; done; done
+
+lint: go-version
+	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt wants: $$out" >&2; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+clean:
+	rm -rf bin demo.html demo.json
