@@ -101,18 +101,24 @@ func (k *Key) createECC(src *Source) tpm2.RC {
 		return tpm2.RCCurve
 	}
 	var err error
+	var private *ECCPrivate
 	if src.Primary != nil {
-		k.ecc, err = DeriveECC(src.Primary, p.Curve)
+		private, err = DeriveECC(src.Primary, p.Curve)
 	} else {
-		k.ecc, err = GenerateECC(src.Random, p.Curve)
+		private, err = GenerateECC(src.Random, p.Curve)
 	}
 	if err != nil {
 		return tpm2.RCNoResult
 	}
-	p.Point = tpm2.ECCPoint{X: k.ecc.x, Y: k.ecc.y}
-	k.eccPublic = &k.ecc.sign.PublicKey
-	k.Sensitive.Sensitive = append([]byte{}, k.ecc.d...)
+	k.setECC(private)
+	k.Sensitive.Sensitive = append([]byte{}, private.d...)
 	return tpm2.RCSuccess
+}
+
+// setECC makes private the key, with its public half.
+func (k *Key) setECC(private *ECCPrivate) {
+	k.ecc, k.eccPublic = private, &private.sign.PublicKey
+	k.Public.Point = tpm2.ECCPoint{X: private.x, Y: private.y}
 }
 
 // createBits takes the caller's data, which must then have size bytes, or
