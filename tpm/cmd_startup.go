@@ -27,7 +27,7 @@ func (e *Engine) startup(c *call, in *startupIn, _ *none) tpm2.RC {
 	resume := in.kind == tpm2.SUState
 	reset := !saved
 	orderly := s.orderly != shutdownNone
-	if rc := s.pcrs.Startup(resume, c.req.Locality, s.hcrtm); rc != tpm2.RCSuccess {
+	if rc := s.pcrs.Startup(reset, resume, c.req.Locality, s.hcrtm); rc != tpm2.RCSuccess {
 		return rc
 	}
 	if err := s.hierarchies.Startup(reset, resume, e.cfg.Entropy); err != nil {

@@ -2,12 +2,24 @@
 // Client Platform TPM Profile, 4.6).
 package pcr
 
-import "github.com/ashlar-cloud/ashlar/tpm2"
+import (
+	"fmt"
+
+	"github.com/ashlar-cloud/ashlar/tpm2"
+)
 
 // Banks is the number of banks implemented, in the order of tpm2.HashAlgs.
 const Banks = 4
 
-// State is all PCRs. It holds no pointers, so that a copy is a snapshot.
+// The PCRs with a part in measuring what starts first: the H-CRTM before
+// TPM2_Startup, the D-RTM after it.
+const (
+	HCRTM = 0
+	DRTM  = 17
+)
+
+// State is all PCRs. It holds no pointers, so that a copy is a snapshot, and
+// packs the digests, since it is copied for every command.
 type State struct {
 	// Allocated selects the PCRs of each bank that exist since the last
 	// _TPM_Init; Next is what PCR_Allocate chose for the next one.
@@ -16,27 +28,210 @@ type State struct {
 	// exempt (pcrUpdateCounter).
 	Counter uint32
 
-	values [Banks][tpm2.PCRCount][tpm2.MaxDigestSize]byte
+	reallocated bool // PCR_Allocate was done since _TPM_Init
+	// How this boot began, which a TPM Resume must repeat (Part 3, 9.3).
+	locality3, hcrtm bool
+
+	values [valuesSize]byte // bank after bank, PCR after PCR
+	// crtm is PCR 0 of every bank as an H-CRTM left it before TPM2_Startup;
+	// values still hold what Shutdown(STATE) saved then.
+	crtm [setSize]byte
 }
 
-// Manufacture is the state of a new TPM with the banks given, or all of them.
-func Manufacture(banks []tpm2.AlgID) (State, error) { return State{}, nil }
+// Sizes in bytes: of one PCR in all banks, and of all PCRs.
+const (
+	setSize    = 20 + 32 + 48 + 64
+	valuesSize = tpm2.PCRCount * setSize
+)
 
-// PowerOn is _TPM_Init.
-func (s *State) PowerOn() {}
+// bank is one bank's place in State.
+type bank struct {
+	alg  tpm2.AlgID
+	size int // bytes of a digest
+	base int // where the bank starts in values
+	crtm int // where its digest is in crtm
+}
 
-// Startup is TPM2_Startup at a locality.
-func (s *State) Startup(resume bool, locality uint8, hcrtm bool) tpm2.RC { return tpm2.RCSuccess }
+var banks = [Banks]bank{
+	{tpm2.AlgSHA1, 20, 0, 0},
+	{tpm2.AlgSHA256, 32, tpm2.PCRCount * 20, 20},
+	{tpm2.AlgSHA384, 48, tpm2.PCRCount * (20 + 32), 20 + 32},
+	{tpm2.AlgSHA512, 64, tpm2.PCRCount * (20 + 32 + 48), 20 + 32 + 48},
+}
 
-// Reallocated reports whether PCR_Allocate has chosen other banks than are in
-// use.
-func (s *State) Reallocated() bool { return s.Allocated != s.Next }
+// bankOf gives the bank of a hash algorithm, or -1.
+func bankOf(alg tpm2.AlgID) int {
+	for i := range banks {
+		if banks[i].alg == alg {
+			return i
+		}
+	}
+	return -1
+}
 
-// WalkPermanent visits what outlives power.
-func (s *State) WalkPermanent(c *tpm2.Codec) {}
+// Manufacture is the state of a new TPM with all PCRs of the banks given, or
+// of all banks where there are none given.
+func Manufacture(algs []tpm2.AlgID) (State, error) {
+	var s State
+	for i := range s.Next {
+		s.Next[i].Size = tpm2.PCRSelectSize
+		if len(algs) == 0 {
+			s.Next[i].Bits = [4]byte{0xFF, 0xFF, 0xFF}
+		}
+	}
+	for _, alg := range algs {
+		i := bankOf(alg)
+		if i < 0 {
+			return State{}, fmt.Errorf("there is no PCR bank %v: choose from sha1, sha256, sha384 and sha512", alg)
+		}
+		s.Next[i].Bits = [4]byte{0xFF, 0xFF, 0xFF}
+	}
+	s.PowerOn()
+	return s, nil
+}
 
-// WalkState visits what Shutdown(STATE) saves besides.
-func (s *State) WalkState(c *tpm2.Codec) {}
+// PowerOn is _TPM_Init: what PCR_Allocate chose takes effect.
+func (s *State) PowerOn() {
+	s.Allocated = s.Next
+	s.reallocated = false
+	s.crtm = [setSize]byte{}
+}
 
-// WalkVolatile visits what a suspended instance needs besides.
-func (s *State) WalkVolatile(c *tpm2.Codec) {}
+// Startup is TPM2_Startup at locality 0 or 3; hcrtm says that an H-CRTM
+// sequence ran before it. reset begins the count of changes anew; resume
+// brings back the PCRs that Shutdown(STATE) saved, and must come after the
+// same H-CRTM and from the same locality as the Startup before it.
+func (s *State) Startup(reset, resume bool, locality uint8, hcrtm bool) tpm2.RC {
+	// A locality 3 does not show where there was an H-CRTM.
+	locality3 := locality == 3 && !hcrtm
+	if resume {
+		if hcrtm != s.hcrtm {
+			return tpm2.RCValue.P(1)
+		}
+		if locality3 != s.locality3 {
+			return tpm2.RCLocality
+		}
+	}
+	s.locality3, s.hcrtm = locality3, hcrtm
+	if reset {
+		s.Counter = 0
+	}
+	for n := range tpm2.PCRCount {
+		if resume && attributes[n].save {
+			continue
+		}
+		s.start(n, locality3)
+		s.changed(n)
+	}
+	return tpm2.RCSuccess
+}
+
+// start gives a PCR the value it starts with: PCR 0 what the H-CRTM measured,
+// or the locality of Startup; the PCRs of a D-RTM all ones; others zero.
+func (s *State) start(n int, locality3 bool) {
+	for i := range banks {
+		v := s.value(i, n)
+		var fill byte
+		if attributes[n].drtm() {
+			fill = 0xFF
+		}
+		for j := range v {
+			v[j] = fill
+		}
+		switch {
+		case n != HCRTM:
+		case s.hcrtm:
+			copy(v, s.crtmValue(i))
+		case locality3:
+			v[len(v)-1] = 3
+		}
+	}
+}
+
+// value is a PCR's place in a bank, allocated or not.
+func (s *State) value(i, n int) []byte {
+	b := &banks[i]
+	at := b.base + n*b.size
+	return s.values[at : at+b.size : at+b.size]
+}
+
+func (s *State) crtmValue(i int) []byte {
+	return s.crtm[banks[i].crtm : banks[i].crtm+banks[i].size]
+}
+
+// Has reports whether PCR n of a bank is allocated.
+func (s *State) Has(alg tpm2.AlgID, n int) bool {
+	i := bankOf(alg)
+	return i >= 0 && s.Allocated[i].Has(n)
+}
+
+// Value is the digest in PCR n of a bank, or nil where that PCR is not
+// allocated. It aliases the State: copy what outlives the next change.
+func (s *State) Value(alg tpm2.AlgID, n int) []byte {
+	if !s.Has(alg, n) {
+		return nil
+	}
+	return s.value(bankOf(alg), n)
+}
+
+// Extend extends PCR n of a bank by a digest (Part 1, 17.2); where that PCR is
+// not allocated it does nothing.
+func (s *State) Extend(n int, alg tpm2.AlgID, digest []byte) {
+	v := s.Value(alg, n)
+	if v == nil {
+		return
+	}
+	copy(v, alg.Digest(v, digest))
+	s.changed(n)
+}
+
+// Reset sets PCR n to zero in all banks (TPM2_PCR_Reset).
+func (s *State) Reset(n int) {
+	for i := range banks {
+		clear(s.value(i, n))
+	}
+	s.changed(n)
+}
+
+// ResetDynamic sets the PCRs of a D-RTM to zero in all banks, as
+// _TPM_Hash_Start after Startup does.
+func (s *State) ResetDynamic() {
+	for n := range tpm2.PCRCount {
+		if attributes[n].drtm() {
+			for i := range banks {
+				clear(s.value(i, n))
+			}
+		}
+	}
+}
+
+// MeasureDRTM puts a D-RTM's digest in PCR 17 of a bank: zero, extended by it.
+func (s *State) MeasureDRTM(alg tpm2.AlgID, digest []byte) {
+	if v := s.Value(alg, DRTM); v != nil {
+		clear(v)
+		s.Extend(DRTM, alg, digest)
+	}
+}
+
+// MeasureHCRTM keeps an H-CRTM's digest for PCR 0 of a bank until
+// TPM2_Startup: a locality of 4, extended by it.
+func (s *State) MeasureHCRTM(alg tpm2.AlgID, digest []byte) {
+	if !s.Has(alg, HCRTM) {
+		return
+	}
+	v := s.crtmValue(bankOf(alg))
+	clear(v)
+	v[len(v)-1] = 4
+	copy(v, alg.Digest(v, digest))
+}
+
+// changed counts a change of PCR n. PCR 0 always counts.
+func (s *State) changed(n int) {
+	if n == 0 || !attributes[n].noIncrement {
+		s.Counter++
+	}
+}
+
+// Touch counts a change of no PCR in particular, which TPM2_Clear makes so
+// that policies on PCRs checked before it fail after it.
+func (s *State) Touch() { s.Counter++ }

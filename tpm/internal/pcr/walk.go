@@ -1,0 +1,51 @@
+package pcr
+
+import "github.com/ashlar-cloud/ashlar/tpm2"
+
+// WalkPermanent visits what outlives power: the allocation.
+func (s *State) WalkPermanent(c *tpm2.Codec) { walkAllocation(c, &s.Next) }
+
+// WalkState visits what Shutdown(STATE) saves besides.
+func (s *State) WalkState(c *tpm2.Codec) {
+	c.U32(&s.Counter)
+	c.Bool(&s.locality3)
+	c.Bool(&s.hcrtm)
+	s.walkValues(c, true)
+}
+
+// WalkVolatile visits what a suspended instance needs besides.
+func (s *State) WalkVolatile(c *tpm2.Codec) {
+	walkAllocation(c, &s.Allocated)
+	c.Bool(&s.reallocated)
+	walkBytes(c, s.crtm[:])
+	s.walkValues(c, false)
+}
+
+func walkAllocation(c *tpm2.Codec, a *[Banks]tpm2.PCRSelect) {
+	for i := range a {
+		a[i].Walk(c)
+		if a[i].Size != tpm2.PCRSelectSize {
+			c.Fail(tpm2.RCValue)
+		}
+	}
+}
+
+// walkValues visits the PCRs that Shutdown(STATE) saves, or the others.
+func (s *State) walkValues(c *tpm2.Codec, saved bool) {
+	for i := range banks {
+		for n := range tpm2.PCRCount {
+			if attributes[n].save == saved {
+				walkBytes(c, s.value(i, n))
+			}
+		}
+	}
+}
+
+// walkBytes visits bytes in place.
+func walkBytes(c *tpm2.Codec, b []byte) {
+	p := b
+	c.Raw(&p, len(b))
+	if c.Decoding() {
+		copy(b, p)
+	}
+}
