@@ -1,0 +1,319 @@
+package tpm
+
+import (
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/ashlar-cloud/ashlar/measurement/ima"
+	"github.com/ashlar-cloud/ashlar/rats"
+	"github.com/ashlar-cloud/ashlar/tpm2"
+)
+
+// compare holds the confirmed measurements against the reference values.
+func (a *appraisal) compare() {
+	refs := a.References
+	if refs == nil {
+		return
+	}
+	a.PolicyIDs = append(a.PolicyIDs, refs.id)
+	if a.PCRs[refs.alg] == nil || a.log == nil {
+		a.fail(ReasonCoverage, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: "reference values",
+			Why: fmt.Sprintf("the reference values are for PCR bank %s with an event log, and the evidence proves none of it", refs.Bank)})
+		return
+	}
+	before := len(a.failedClaims())
+	a.compareEvents()
+	a.compareValues()
+	a.compareFiles()
+	a.Measurements = append(a.Measurements, a.missing...)
+	if len(a.failedClaims()) > before {
+		return
+	}
+	if a.Verdict == Valid {
+		a.claim(rats.Configuration, rats.ConfigApproved)
+		if refs.IMA {
+			a.claim(rats.Executables, rats.ExecutablesApproved)
+		} else {
+			a.claim(rats.Executables, rats.ExecutablesBootApproved)
+		}
+		a.hold("reference values", "every measurement is listed")
+	}
+}
+
+func (a *appraisal) failedClaims() []rats.Claim { return rats.Appraisal{Claims: a.Claims}.Failed() }
+
+// compareEvents compares PCR by PCR with the reference boot that differs least.
+func (a *appraisal) compareEvents() {
+	refs := a.References
+	for pcr := range numPCRs {
+		var found []*Measurement
+		for i := range a.Measurements {
+			if m := &a.Measurements[i]; m.Log == "event" && m.PCR == pcr {
+				found = append(found, m)
+			}
+		}
+		var best []difference
+		bestCount, listed := -1, 0
+		for i := range refs.Boots {
+			var want []RefEvent
+			for _, e := range refs.Boots[i].Events {
+				if e.PCR == pcr {
+					want = append(want, e)
+				}
+			}
+			listed = max(listed, len(want))
+			d := diff(want, found)
+			if bestCount < 0 || len(d) < bestCount {
+				best, bestCount = d, len(d)
+			}
+		}
+		if a.PCRs[refs.alg][pcr] == nil {
+			if listed > 0 {
+				a.fail(ReasonCoverage, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: fmt.Sprintf("PCR %d", pcr),
+					Why: fmt.Sprintf("PCR %d is not in the quote, so nothing proves what was measured into it", pcr)})
+			}
+			continue
+		}
+		for _, m := range found {
+			m.Listing = Listed
+		}
+		a.reportEvents(pcr, best)
+	}
+}
+
+// difference is one place where a PCR's events are not the reference's; one of
+// the two may be nil.
+type difference struct {
+	want *RefEvent
+	got  *Measurement
+}
+
+// maxDiff bounds the table that diff fills: lists whose lengths multiply to more
+// are compared place by place.
+const maxDiff = 1 << 22
+
+// diff gives the differences between two sequences of events, in order, by their
+// longest common subsequence. What is replaced is paired.
+func diff(want []RefEvent, got []*Measurement) []difference {
+	same := func(i, j int) bool { return want[i].Digest == bare(got[j].Digest) }
+	start := 0
+	for start < len(want) && start < len(got) && same(start, start) {
+		start++
+	}
+	n, m := len(want)-start, len(got)-start
+	if n == 0 && m == 0 {
+		return nil
+	}
+	var table [][]int32
+	if (n+1)*(m+1) <= maxDiff {
+		table = make([][]int32, n+1)
+		for i := range table {
+			table[i] = make([]int32, m+1)
+		}
+		for i := n - 1; i >= 0; i-- {
+			for j := m - 1; j >= 0; j-- {
+				if same(start+i, start+j) {
+					table[i][j] = table[i+1][j+1] + 1
+				} else {
+					table[i][j] = max(table[i+1][j], table[i][j+1])
+				}
+			}
+		}
+	}
+	var list []difference
+	var missing []*RefEvent
+	var extra []*Measurement
+	flush := func() {
+		for i := range max(len(missing), len(extra)) {
+			var d difference
+			if i < len(missing) {
+				d.want = missing[i]
+			}
+			if i < len(extra) {
+				d.got = extra[i]
+			}
+			list = append(list, d)
+		}
+		missing, extra = nil, nil
+	}
+	i, j := 0, 0
+	for i < n || j < m {
+		switch {
+		case i < n && j < m && same(start+i, start+j):
+			flush()
+			i, j = i+1, j+1
+		case j >= m || i < n && table != nil && table[i+1][j] >= table[i][j+1]:
+			missing = append(missing, &want[start+i])
+			i++
+		case i >= n || table != nil:
+			extra = append(extra, got[start+j])
+			j++
+		default:
+			missing, extra = append(missing, &want[start+i]), append(extra, got[start+j])
+			i, j = i+1, j+1
+		}
+	}
+	flush()
+	return list
+}
+
+// reportEvents names each event that differs, and where only one changed, what
+// it changed from and to.
+func (a *appraisal) reportEvents(pcr int, list []difference) {
+	for n, d := range list {
+		if n == MaxReported {
+			a.fail(ReasonEvent, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: fmt.Sprintf("PCR %d", pcr),
+				Why: fmt.Sprintf("%d more events in PCR %d differ", len(list)-n, pcr)})
+			return
+		}
+		var c rats.Claim
+		stage := ""
+		switch {
+		case d.want != nil && d.got != nil:
+			d.got.Listing, stage = Changed, d.got.Stage
+			c = rats.Claim{Name: fmt.Sprintf("event %d, PCR %d, %s", d.got.Number, pcr, stage),
+				Expected: d.want.What + " (" + a.References.Bank + ":" + d.want.Digest + ")", Found: d.got.What + " (" + d.got.Digest + ")"}
+			c.Why = fmt.Sprintf("event %d in PCR %d (%s) is not the one in the reference values: %s", d.got.Number, pcr, stage, changed(d))
+		case d.got != nil:
+			d.got.Listing, stage = Unlisted, d.got.Stage
+			c = rats.Claim{Name: fmt.Sprintf("event %d, PCR %d, %s", d.got.Number, pcr, stage), Found: d.got.What + " (" + d.got.Digest + ")"}
+			c.Why = fmt.Sprintf("event %d in PCR %d (%s) is not in the reference values: %s", d.got.Number, pcr, stage, d.got.What)
+		default:
+			stage = d.want.Stage
+			c = rats.Claim{Name: fmt.Sprintf("PCR %d, %s", pcr, stage), Expected: d.want.What + " (" + a.References.Bank + ":" + d.want.Digest + ")"}
+			c.Why = fmt.Sprintf("an event of the reference values is missing in PCR %d (%s): %s", pcr, stage, d.want.What)
+			a.missing = append(a.missing, Measurement{Log: "event", PCR: pcr, Stage: stage, What: d.want.What,
+				Digest: a.References.Bank + ":" + d.want.Digest, Listing: Missing})
+		}
+		cat, value := category(stage)
+		a.fail(ReasonEvent, cat, value, c)
+	}
+}
+
+func changed(d difference) string {
+	if d.want.What == d.got.What {
+		return fmt.Sprintf("%s, with another digest (%s… instead of %s…)", d.got.What, bare(d.got.Digest)[:16], d.want.Digest[:16])
+	}
+	return fmt.Sprintf("expected %s, found %s", d.want.What, d.got.What)
+}
+
+// category says what of the vector an event of a stage bears on.
+func category(stage string) (rats.Category, rats.Value) {
+	switch stage {
+	case "firmware", "boot loader", "kernel", "initrd", "operating system":
+		return rats.Executables, rats.ExecutablesContra
+	}
+	return rats.Configuration, rats.ConfigUnsupported
+}
+
+// compareValues compares the PCRs that no log explains.
+func (a *appraisal) compareValues() {
+	refs := a.References
+	explained := map[int]bool{imaPCR: a.imaUsed >= 0, 16: true, 23: true}
+	for _, m := range a.Measurements {
+		explained[m.PCR] = true
+	}
+	for pcr := range numPCRs {
+		v := a.PCRs[refs.alg][pcr]
+		if v == nil || explained[pcr] {
+			continue
+		}
+		found, known := hex.EncodeToString(v), false
+		var want string
+		for i := range refs.Boots {
+			if w, ok := refs.Boots[i].PCRs[strconv.Itoa(pcr)]; ok {
+				want, known = w, known || w == found
+			}
+		}
+		// A PCR that nobody extended and the references do not mention is as
+		// Startup left it.
+		if known || want == "" && found == hex.EncodeToString(a.reset(pcr)) {
+			continue
+		}
+		a.fail(ReasonEvent, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: fmt.Sprintf("PCR %d", pcr), Expected: want, Found: found,
+			Why: fmt.Sprintf("PCR %d has a value that neither the logs nor the reference values explain", pcr)})
+	}
+}
+
+func (a *appraisal) reset(pcr int) []byte {
+	v := make([]byte, a.References.alg.DigestSize())
+	if pcr >= 17 && pcr <= 22 {
+		for i := range v {
+			v[i] = 0xff
+		}
+	}
+	return v
+}
+
+// compareFiles compares what IMA measured with the files listed.
+func (a *appraisal) compareFiles() {
+	refs := a.References
+	if a.imaUsed < 0 {
+		if refs.IMA {
+			a.fail(ReasonCoverage, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: "IMA log",
+				Why: "the reference values list files, and the evidence proves no IMA log"})
+		}
+		return
+	}
+	allowed := make(map[string][]string, len(refs.Files))
+	for _, f := range refs.Files {
+		allowed[f.Path] = append(allowed[f.Path], f.Digest)
+	}
+	first := max(0, slices.IndexFunc(a.Measurements, func(m Measurement) bool { return m.Log == "ima" }))
+	shown := a.Measurements[first:]
+	bad := 0
+	for i := range a.imaUsed {
+		c, listing := a.compareFile(i, allowed)
+		if i < len(shown) && shown[i].Log == "ima" {
+			shown[i].Listing = listing
+		}
+		if listing == Listed {
+			continue
+		}
+		if bad++; bad <= MaxReported {
+			a.fail(ReasonFile, rats.Executables, rats.ExecutablesContra, c)
+		}
+	}
+	if bad > MaxReported {
+		a.fail(ReasonFile, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: "IMA log",
+			Why: fmt.Sprintf("%d more files are not in the reference values", bad-MaxReported)})
+	}
+}
+
+func (a *appraisal) compareFile(i int, allowed map[string][]string) (rats.Claim, Listing) {
+	path, digest := a.ima.path(i), a.ima.file(i)
+	c := rats.Claim{Name: fmt.Sprintf("IMA entry %d, file %s", i+1, path), Found: digest}
+	if a.ima.violation(i) {
+		c.Why = fmt.Sprintf("file %s was written while it was measured (a violation): what was read is not known", path)
+		return c, Unlisted
+	}
+	if a.ima.Entries[i].IsBootAggregate() {
+		if _, err := ima.CheckBootAggregate(&a.ima.Entries[i], a.bootPCR); err != nil {
+			c.Why = sentence(err)
+			return c, Changed
+		}
+		return c, Listed
+	}
+	want, known := allowed[path]
+	switch {
+	case slices.Contains(want, digest):
+		return c, Listed
+	case known:
+		c.Expected = want[0]
+		c.Why = fmt.Sprintf("file %s is not the one in the reference values: it has the digest %s", path, digest)
+		return c, Changed
+	}
+	c.Why = fmt.Sprintf("file %s with digest %s was read or run and is in no reference values", path, digest)
+	return c, Unlisted
+}
+
+// bootPCR is the value of a PCR when the kernel started: as quoted, or as the
+// event log of a bank that is not quoted says.
+func (a *appraisal) bootPCR(alg tpm2.AlgID, n int) []byte {
+	if v := a.PCRs[alg][n]; v != nil {
+		return v
+	}
+	return a.initial(register{alg, n})
+}

@@ -1,0 +1,248 @@
+package tpm
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/ashlar-cloud/ashlar/rats"
+	"github.com/ashlar-cloud/ashlar/tpm2"
+)
+
+// quoteFacts records what the quotes say.
+func (a *appraisal) quoteFacts() {
+	first := &a.attests[0]
+	a.Facts["clock"] = first.ClockInfo.Clock
+	a.Facts["resetCount"] = first.ClockInfo.ResetCount
+	a.Facts["restartCount"] = first.ClockInfo.RestartCount
+	a.Facts["firmwareVersion"] = fmt.Sprintf("0x%x", first.FirmwareVersion)
+	var order, extra, digests []string
+	banks := map[string][]int{}
+	for i := range a.attests {
+		at := &a.attests[i]
+		for _, s := range at.Quote.Select {
+			name := s.Hash.String()
+			order = append(order, name)
+			list := []int{}
+			for n := range numPCRs {
+				if s.Has(n) {
+					list = append(list, n)
+				}
+			}
+			banks[name] = list
+		}
+		if x := hex.EncodeToString(at.ExtraData); !slices.Contains(extra, x) {
+			extra = append(extra, x)
+		}
+		digests = append(digests, hex.EncodeToString(at.Quote.Digest))
+	}
+	if len(a.attests) > 1 {
+		a.Facts["quotes"], a.Facts["extraData"] = len(a.attests), extra
+		a.Facts["banks"], a.Facts["pcrDigests"] = order, digests
+		return
+	}
+	a.Facts["extraData"], a.Facts["pcrDigest"] = extra[0], digests[0]
+	a.Facts["banks"], a.Facts["bank_order"] = banks, order
+	if text := first.ExtraData; len(text) > 0 && bytes.IndexFunc(text, func(r rune) bool { return r < 0x20 || r > 0x7e }) < 0 {
+		a.Facts["nonce_ascii"] = string(text)
+	}
+	a.recordedFacts(a.ev.Quotes[0].PCRs)
+}
+
+func (a *appraisal) recordedFacts(p PCRs) {
+	count := map[string]int{}
+	for alg, bank := range p {
+		count[alg.String()] = len(bank)
+		if v := bank[imaPCR]; v != nil {
+			a.Facts["pcr10_"+alg.String()] = hex.EncodeToString(v)
+		}
+	}
+	if len(count) > 0 {
+		a.Facts["recorded_pcrs"] = count
+	}
+}
+
+// checkQuotes examines each quote: signature, nonce, digest; and that all are
+// of one boot.
+func (a *appraisal) checkQuotes() {
+	for i := range a.attests {
+		hash := a.checkSignature(i)
+		a.checkNonce(i)
+		a.checkDigest(i, hash)
+		was, is := a.attests[0].ClockInfo, a.attests[i].ClockInfo
+		if was.ResetCount != is.ResetCount || was.RestartCount != is.RestartCount {
+			a.broken(ReasonMalformed, a.name(i, "boot"), errors.New("the quotes are not of one boot: their reset counts differ"))
+		}
+	}
+}
+
+// checkSignature gives the algorithm that the quote's digest was made with.
+func (a *appraisal) checkSignature(i int) tpm2.AlgID {
+	q, label := &a.ev.Quotes[i], a.name(i, "quote signature")
+	guess := bySize(len(a.attests[i].Quote.Digest))
+	if len(q.Signature) == 0 {
+		a.broken(ReasonSignature, label, errors.New("the quote is not signed: its signature is missing"))
+		return guess
+	}
+	s, err := parseSignature(q.Signature, a.ak)
+	if err != nil {
+		a.broken(ReasonMalformed, label, err)
+		return guess
+	}
+	a.Facts["signature"] = s.scheme()
+	if a.ak == nil {
+		a.leave(ReasonNoKey, label, "the signature cannot be checked: the attestation key is not in the evidence; give it with --key")
+		return s.Hash
+	}
+	if err := s.verify(a.ak, q.Message); err != nil {
+		a.broken(ReasonSignature, label, err)
+		return s.Hash
+	}
+	a.hold(label, s.scheme())
+	if s.Hash == tpm2.AlgSHA1 {
+		a.leave("", a.name(i, "signature strength"), "the quote is signed over SHA-1, for which collisions can be made: it does not affirm anything")
+		a.claim(rats.InstanceIdentity, rats.NoClaim)
+	}
+	return s.Hash
+}
+
+func bySize(n int) tpm2.AlgID {
+	for _, a := range []tpm2.AlgID{tpm2.AlgSHA1, tpm2.AlgSHA256, tpm2.AlgSHA384, tpm2.AlgSHA512} {
+		if a.DigestSize() == n {
+			return a
+		}
+	}
+	return tpm2.AlgNull
+}
+
+func (a *appraisal) checkNonce(i int) {
+	label, found := a.name(i, "nonce"), rats.Nonce(a.attests[i].ExtraData)
+	if !a.HasNonce {
+		a.leave("", label, "whether the quote is fresh was not checked: no nonce was given")
+		return
+	}
+	want := rats.BindKey(a.Nonce, a.ev.AttesterKey)
+	if !found.Equal(want) {
+		why := "the quote was not made under this nonce: it is a replay, or answers somebody else"
+		if len(a.ev.AttesterKey) > 0 {
+			why = "the quote was not made under this nonce and the attester's key in the evidence: it is a replay, or the key was exchanged"
+		}
+		a.fail(ReasonNonce, rats.InstanceIdentity, rats.CryptoFailed,
+			rats.Claim{Name: label, Expected: want.String(), Found: found.String(), Why: why})
+		return
+	}
+	a.hold(label, found.String())
+}
+
+// checkDigest confirms PCR values by the quote's digest: those read beside it,
+// or, where some are missing, those that the logs give.
+func (a *appraisal) checkDigest(i int, alg tpm2.AlgID) {
+	label, q, order := a.name(i, "PCR digest"), &a.ev.Quotes[i], a.order[i]
+	want := a.attests[i].Quote.Digest
+	if alg.DigestSize() == 0 || len(order) == 0 {
+		a.leave(ReasonPCRMissing, label, "the quote selects no PCR, or its digest is of an algorithm that is not supported")
+		return
+	}
+	for _, r := range order {
+		if r.alg.DigestSize() == 0 {
+			a.leave(ReasonAlgorithm, label, fmt.Sprintf("the quote covers the bank %v, which is not supported", r.alg))
+			return
+		}
+	}
+	sum, missing := q.PCRs.digest(alg.New(), order)
+	if missing != nil {
+		a.solveDigest(i, alg)
+		return
+	}
+	if !bytes.Equal(sum, want) {
+		delete(a.Facts, "pcrDigest_matches")
+		a.fail(ReasonPCRDigest, rats.Executables, rats.CryptoFailed, rats.Claim{Name: label,
+			Expected: hex.EncodeToString(want), Found: hex.EncodeToString(sum),
+			Why: "the PCR values are not those that were quoted: their digest differs"})
+		return
+	}
+	a.confirm(i, alg, q.PCRs)
+}
+
+func (a *appraisal) confirm(i int, alg tpm2.AlgID, values PCRs) {
+	a.hold(a.name(i, "PCR digest"), alg.String()+":"+hex.EncodeToString(a.attests[i].Quote.Digest))
+	a.Facts["pcrDigest_matches"] = true
+	algs, _ := a.Facts["pcr_digest_alg"].([]string)
+	if !slices.Contains(algs, alg.String()) {
+		a.Facts["pcr_digest_alg"] = append(algs, alg.String())
+	}
+	for _, r := range a.order[i] {
+		v := values.get(r)
+		if old := a.PCRs.get(r); old != nil && !bytes.Equal(old, v) && r.index != imaPCR {
+			a.broken(ReasonPCRDigest, a.name(i, "PCR values"),
+				fmt.Errorf("two quotes give different values for PCR %d of bank %v", r.index, r.alg))
+			continue
+		}
+		if err := a.PCRs.set(r.alg, r.index, v); err != nil {
+			a.broken(ReasonMalformed, a.name(i, "PCR values"), err)
+		}
+	}
+}
+
+// initial is a PCR's value as the event log leaves it, or after Startup where
+// there is no log of its bank (PC Client PTP, 4.6.2).
+func (a *appraisal) initial(r register) []byte {
+	for i := range a.banks {
+		if a.banks[i].Alg == r.alg {
+			v, _ := a.banks[i].PCR(r.index)
+			return v
+		}
+	}
+	v := make([]byte, r.alg.DigestSize())
+	if r.index >= 17 && r.index <= 22 {
+		for i := range v {
+			v[i] = 0xff
+		}
+	}
+	return v
+}
+
+// solveDigest finds PCR values that give the quoted digest: the event log's, and
+// for PCR 10 those after each prefix of the IMA log, as it grows while evidence
+// is collected.
+func (a *appraisal) solveDigest(i int, alg tpm2.AlgID) {
+	label, want := a.name(i, "PCR digest"), a.attests[i].Quote.Digest
+	if a.log == nil {
+		a.leave(ReasonPCRMissing, label, "the PCR values that were quoted are not in the evidence, and no event log tells them")
+		return
+	}
+	values := PCRs{}
+	var banks []tpm2.AlgID // with PCR 10
+	for _, r := range a.order[i] {
+		v := a.ev.Quotes[i].PCRs.get(r)
+		if v == nil {
+			v = a.initial(r)
+		}
+		if r.index == imaPCR {
+			banks = append(banks, r.alg)
+		}
+		if err := values.set(r.alg, r.index, v); err != nil {
+			a.broken(ReasonMalformed, label, err)
+			return
+		}
+	}
+	matches := func() bool {
+		sum, _ := values.digest(alg.New(), a.order[i])
+		return bytes.Equal(sum, want)
+	}
+	found := matches()
+	if !found && a.ima != nil && len(banks) > 0 {
+		_, found = a.ima.search(banks, a.initial, func(bank tpm2.AlgID, v []byte) { values[bank][imaPCR] = v }, matches)
+	}
+	if !found {
+		why := "the event log does not explain what was quoted: no PCR values were given, and those that it replays to have another digest"
+		if a.ima != nil {
+			why = fmt.Sprintf("the logs do not explain what was quoted: the event log with none of the %d prefixes of the IMA log gives the quoted digest", a.ima.len())
+		}
+		a.fail(ReasonLog, rats.Executables, rats.CryptoFailed, rats.Claim{Name: label, Expected: hex.EncodeToString(want), Why: why})
+		return
+	}
+	a.confirm(i, alg, values)
+}

@@ -1,0 +1,144 @@
+// Package verifier appraises Evidence and issues Attestation Results (RFC 9334,
+// section 4). A folder scheme/<kind> knows one kind of Evidence; this package
+// chooses among them and writes what they find as an EAR.
+package verifier
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ashlar-cloud/ashlar/identity"
+	"github.com/ashlar-cloud/ashlar/rats"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
+)
+
+// Defaults of Options.
+const (
+	DefaultLifetime  = 5 * time.Minute
+	DefaultIssuer    = "ashlar"
+	developer        = "https://github.com/ashlar-cloud/ashlar"
+	submodule        = "tpm" // name of the one submodule of a TPM's result
+	maxClaimsWritten = 1000  // claims in an EAR; failures come first
+)
+
+// Options are those of a Verifier.
+type Options struct {
+	// Issuer is the name in results, DefaultIssuer if empty.
+	Issuer string
+	// Lifetime is how long results are good for, DefaultLifetime if 0.
+	Lifetime time.Duration
+	// Build says which build of the software appraised.
+	Build string
+}
+
+// Verifier appraises and signs. It is safe for concurrent use.
+type Verifier struct {
+	signer *rats.Signer
+	Options
+}
+
+// New makes a Verifier that signs with a key of its own.
+func New(signer *rats.Signer, o Options) *Verifier {
+	if o.Issuer == "" {
+		o.Issuer = DefaultIssuer
+	}
+	if o.Lifetime <= 0 {
+		o.Lifetime = DefaultLifetime
+	}
+	if o.Build == "" {
+		o.Build = "unknown"
+	}
+	return &Verifier{signer: signer, Options: o}
+}
+
+// Session is what the Verifier knows of the exchange that Evidence ends.
+type Session struct {
+	// Nonce is the one that was sent; Evidence under another is refused.
+	Nonce rats.Nonce
+	// Challenge is the one whose answer the Evidence must carry; may be nil,
+	// and then only an endorsed key affirms.
+	Challenge *identity.Challenge
+	// Now is the time of the appraisal.
+	Now time.Time
+}
+
+// Outcome is what an appraisal gives.
+type Outcome struct {
+	// EAR is the signed Attestation Result, a compact JWT.
+	EAR    string
+	Result *rats.AttestationResult
+	// TPM is the appraisal in full: every measurement, every fact.
+	TPM *tpm.Result
+}
+
+// Appraise examines Evidence in the light of Endorsements and Reference Values.
+// A refusal is an Outcome whose result is contraindicated; the error is for what
+// keeps the Verifier from appraising: a type that it does not know, or
+// endorsements and reference values of its own that cannot be read.
+func (v *Verifier) Appraise(e rats.Evidence, ends []rats.Endorsement, refs []rats.ReferenceValue, s Session) (*Outcome, error) {
+	if e.Type != rats.TypeTPMEvidence {
+		return nil, fmt.Errorf("evidence of type %q is not one that is appraised here", e.Type)
+	}
+	in := &tpm.Input{Files: []tpm.File{{Name: "evidence", Data: e.Data}}, Challenge: s.Challenge,
+		Nonce: s.Nonce, HasNonce: true, Time: s.Now}
+	for i, end := range ends {
+		in.Endorsements = append(in.Endorsements, tpm.File{Name: fmt.Sprintf("endorsement %d", i+1), Data: end.Data})
+	}
+	switch {
+	case len(refs) > 1:
+		return nil, errors.New("more than one set of reference values: give one that was made of several boots")
+	case len(refs) == 1:
+		if _, err := tpm.ParseReferences(refs[0].Data); err != nil {
+			return nil, err
+		}
+		in.References = &tpm.File{Name: "reference values", Data: refs[0].Data}
+	}
+	res, err := in.Appraise(tpm.KindQuote)
+	if err != nil {
+		return nil, err
+	}
+	return v.Issue(res, s.Nonce, s.Now)
+}
+
+// Issue writes and signs the Attestation Result for an appraisal.
+func (v *Verifier) Issue(res *tpm.Result, nonce rats.Nonce, now time.Time) (*Outcome, error) {
+	id := make([]byte, 16)
+	if _, err := rand.Read(id); err != nil {
+		return nil, fmt.Errorf("cannot draw an ID: %w", err)
+	}
+	now = now.UTC().Truncate(time.Second)
+	r := &rats.AttestationResult{
+		Profile: rats.ProfileDeployed, Issuer: v.Issuer, ID: base64.RawURLEncoding.EncodeToString(id),
+		IssuedAt: now, Expires: now.Add(v.Lifetime), Nonce: nonce,
+		Verifier: rats.VerifierID{Developer: developer, Build: v.Build},
+		Submods: map[string]rats.Appraisal{submodule: {
+			Status: res.Status, Vector: res.Vector, PolicyIDs: res.PolicyIDs,
+			AttesterKey: res.AttesterKey, Claims: written(res.Claims),
+		}},
+	}
+	ear, err := v.signer.Sign(r)
+	if err != nil {
+		return nil, err
+	}
+	return &Outcome{EAR: ear, Result: r, TPM: res}, nil
+}
+
+// written keeps a result to a size that every relying party takes: failures
+// first, then the rest in order.
+func written(all []rats.Claim) []rats.Claim {
+	if len(all) <= maxClaimsWritten {
+		return all
+	}
+	var list []rats.Claim
+	for _, failures := range []bool{true, false} {
+		for _, c := range all {
+			if (c.Status == rats.Fails) == failures && len(list) < maxClaimsWritten {
+				list = append(list, c)
+			}
+		}
+	}
+	return list
+}
