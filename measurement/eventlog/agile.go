@@ -1,7 +1,6 @@
 package eventlog
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -77,7 +76,7 @@ func parseSpecID(data []byte) (*SpecID, error) {
 }
 
 func (l *Log) parseAgile(raw []byte, off int) error {
-	each := agileHeaderSize + 64
+	each := agileHeaderSize + usualData
 	for _, a := range l.SpecID.Algorithms {
 		each += a.Size
 	}
@@ -182,10 +181,4 @@ func (l *Log) initialLocality() uint8 {
 		}
 	}
 	return 0
-}
-
-// zero tells whether a digest is all zeros.
-func zero(b []byte) bool {
-	var none [MaxDigestSize]byte
-	return bytes.Equal(b, none[:len(b)])
 }

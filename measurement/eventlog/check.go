@@ -148,20 +148,14 @@ func (l *Log) Check() []Finding {
 			list = append(list, finding(e, Doubt, "its digest is not that of the data in the log"))
 		}
 	}
-	missing := map[tpm2.AlgID]int{}
-	for i := range l.Events {
-		e := &l.Events[i]
-		if !e.Extends() {
-			continue
-		}
-		for _, alg := range l.Banks() {
-			if e.Digest(alg) == nil {
-				missing[alg]++
+	for _, alg := range l.Banks() {
+		n := 0
+		for i := range l.Events {
+			if e := &l.Events[i]; e.Extends() && e.Digest(alg) == nil {
+				n++
 			}
 		}
-	}
-	for _, alg := range l.Banks() {
-		if n := missing[alg]; n > 0 {
+		if n > 0 {
 			list = append(list, Finding{Severity: Note, Text: fmt.Sprintf(
 				"%d events that change a PCR have no %s digest: the %s bank may not replay", n, alg, alg)})
 		}

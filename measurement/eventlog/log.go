@@ -23,7 +23,8 @@ const (
 	legacyHeaderSize = 4 + 4 + 20 + 4 // TCG_PCR_EVENT up to its data
 	agileHeaderSize  = 4 + 4 + 4      // TCG_PCR_EVENT2 up to its first digest
 	sha1Size         = 20
-	cutIndexSize     = 4 // see padding
+	cutIndexSize     = 4   // see padding
+	usualData        = 160 // bytes of data that events have on average, to allocate once
 )
 
 // Format is the log's wire format.
@@ -185,7 +186,7 @@ func padding(rest []byte) bool {
 }
 
 func (l *Log) parseLegacy(raw []byte) error {
-	l.Events = make([]Event, 0, estimate(len(raw), 4*legacyHeaderSize))
+	l.Events = make([]Event, 0, estimate(len(raw), legacyHeaderSize+usualData))
 	arena := make([]Digest, 0, cap(l.Events))
 	for off := 0; off < len(raw); {
 		if padding(raw[off:]) {
@@ -245,5 +246,5 @@ func tooMany(off int) *ParseError {
 	return &ParseError{MaxEvents + 1, off, fmt.Sprintf("more than %d events, the limit", MaxEvents)}
 }
 
-// estimate guesses how many events a log has, to allocate once.
+// estimate guesses how many events a log has.
 func estimate(size, each int) int { return min(size/each+8, 1024) }
