@@ -52,6 +52,7 @@ func (c *Config) check() error {
 // Engine is one TPM. It serves one caller at a time.
 type Engine struct {
 	cfg      Config
+	commands *commandSet
 	buffer   uint32
 	instance [16]byte
 	state    state

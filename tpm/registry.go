@@ -6,25 +6,26 @@ import (
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
-// registry is every command that the engine implements, in ascending order of
-// code: the chapters of Part 3 in their files.
-var registry = func() []command {
-	all := slices.Concat(startupCommands, sessionCommands)
-	slices.SortFunc(all, func(a, b command) int { return int(a.cc) - int(b.cc) })
-	return all
-}()
+// commandSet is every command that the engine implements. Handlers reach it
+// through their Engine, since they are part of it.
+type commandSet struct {
+	list   []command // in ascending order of code
+	byCode map[tpm2.CC]*command
+}
 
-// byCode finds a command by its code.
-var byCode = func() map[tpm2.CC]*command {
-	m := make(map[tpm2.CC]*command, len(registry))
-	for i := range registry {
-		m[registry[i].cc] = &registry[i]
+// registry is the chapters of Part 3 in their files.
+var registry = func() *commandSet {
+	all := slices.Concat(startupCommands, sessionCommands, policyCommands)
+	slices.SortFunc(all, func(a, b command) int { return int(a.cc) - int(b.cc) })
+	r := &commandSet{list: all, byCode: make(map[tpm2.CC]*command, len(all))}
+	for i := range all {
+		r.byCode[all[i].cc] = &all[i]
 	}
-	return m
+	return r
 }()
 
 // lookup gives a command, or nil where the engine does not implement it.
-func lookup(cc tpm2.CC) *command { return byCode[cc] }
+func (r *commandSet) lookup(cc tpm2.CC) *command { return r.byCode[cc] }
 
 // Command is what the engine says about one of its commands, for tables and
 // tests.
@@ -41,9 +42,9 @@ type Command struct {
 
 // Commands lists the commands implemented, in ascending order of code.
 func Commands() []Command {
-	list := make([]Command, len(registry))
-	for i := range registry {
-		d := &registry[i]
+	list := make([]Command, len(registry.list))
+	for i := range registry.list {
+		d := &registry.list[i]
 		list[i] = Command{d.cc, len(d.handles), d.attributes(), d.decrypt, d.encrypt, d.slow}
 	}
 	return list

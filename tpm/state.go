@@ -142,7 +142,7 @@ func newEngine(cfg Config) (*Engine, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, buffer: DefaultBufferSize}
+	e := &Engine{cfg: cfg, commands: registry, buffer: DefaultBufferSize}
 	if cfg.BufferSize != 0 {
 		e.buffer = cfg.BufferSize
 	}
