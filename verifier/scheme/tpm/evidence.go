@@ -226,6 +226,9 @@ func (e *Evidence) check() error {
 			return err
 		}
 	}
+	if len(e.CommandLine) > maxMessage {
+		return fmt.Errorf("the command line is longer than %d bytes", maxMessage)
+	}
 	if len(e.ActivationSecret) > tpm2.MaxDigestSize {
 		return errors.New("the activation secret is longer than a digest")
 	}

@@ -167,6 +167,9 @@ func (a *appraisal) measure() {
 	if a.log != nil {
 		for i := range a.log.Events {
 			if m, ok := measureEvent(a.log, i, alg); ok && a.PCRs[alg][m.PCR] != nil {
+				if hint := a.ev.CommandLine; hint != "" && eventlog.MatchesCommandLine(&a.log.Events[i], hint) {
+					m.What = "kernel command line " + strconv.Quote(hint) // proven by the event's digest
+				}
 				a.Measurements = append(a.Measurements, m)
 			}
 		}
