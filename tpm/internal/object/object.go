@@ -25,13 +25,7 @@ type Object struct {
 	QualifiedName tpm2.Name
 
 	// Sequence is set in a hash, HMAC or event sequence, which has no areas.
-	Sequence Sequence
-}
-
-// Sequence is a running hash or HMAC; see the sequence commands.
-type Sequence interface {
-	// AuthValue is the sequence's authorization value.
-	AuthValue() tpm2.Digest
+	Sequence *Sequence
 }
 
 // Is reports whether all attributes in a are set.
