@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"math/big"
+	"sync"
 
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
@@ -20,6 +21,36 @@ type Key struct {
 	rsa       *RSAPrivate
 	eccPublic *ecdsa.PublicKey // nil where the point is not on the curve
 	ecc       *ECCPrivate
+
+	// restore parses a restored key, once; nil of any other.
+	restore func()
+}
+
+// RestoreKey is NewKey for areas that NewKey or CreateObject gave, and that
+// were kept where nobody could alter them: they are checked and parsed only
+// when the key is first used, so that loading a context and starting up with
+// many persistent keys are cheap. The first use panics where they make no key.
+// Both areas are copied; sens is nil for a public area alone.
+func RestoreKey(pub *tpm2.Public, sens *tpm2.Sensitive) *Key {
+	k := &Key{Public: pub.Clone()}
+	if sens != nil {
+		s := sens.Clone()
+		k.Sensitive = &s
+	}
+	k.restore = sync.OnceFunc(func() {
+		if rc := k.load(blamer{}); rc != tpm2.RCSuccess {
+			panic("crypt: a kept key's areas are not of one key: " + rc.Error())
+		}
+	})
+	return k
+}
+
+// ready makes sure that a restored key is parsed. What uses the parsed parts
+// calls it first.
+func (k *Key) ready() {
+	if k.restore != nil {
+		k.restore()
+	}
 }
 
 // NewKey checks the key material of an object and makes it ready for use. Both
@@ -45,8 +76,15 @@ func NewKey(pub *tpm2.Public, sens *tpm2.Sensitive, publicParam, sensitiveParam 
 			return nil, blame.onSensitive(tpm2.RCSize)
 		}
 	}
-	var rc tpm2.RC
-	switch pub.Type {
+	if rc := k.load(blame); rc != tpm2.RCSuccess {
+		return nil, rc
+	}
+	return k, tpm2.RCSuccess
+}
+
+// load checks and parses the areas.
+func (k *Key) load(blame blamer) (rc tpm2.RC) {
+	switch k.Public.Type {
 	case tpm2.AlgRSA:
 		rc = k.loadRSA(blame)
 	case tpm2.AlgECC:
@@ -57,10 +95,7 @@ func NewKey(pub *tpm2.Public, sens *tpm2.Sensitive, publicParam, sensitiveParam 
 	if rc == tpm2.RCSuccess {
 		rc = k.checkSeed(blame)
 	}
-	if rc != tpm2.RCSuccess {
-		return nil, rc
-	}
-	return k, tpm2.RCSuccess
+	return rc
 }
 
 // blamer puts parameter numbers on codes.
@@ -224,5 +259,5 @@ func (k *Key) Wipe() {
 	if k.rsa != nil {
 		clear(k.rsa.prime)
 	}
-	k.rsa, k.ecc = nil, nil
+	k.rsa, k.ecc, k.restore = nil, nil, nil
 }
