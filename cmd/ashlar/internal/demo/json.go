@@ -1,0 +1,44 @@
+package demo
+
+import (
+	"encoding/json"
+
+	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
+)
+
+// jsonBoot is one boot in demo.json.
+type jsonBoot struct {
+	Name           string   `json:"name"`
+	Verdict        string   `json:"verdict"`
+	Reasons        []string `json:"reasons"`
+	PCRs           tpm.PCRs `json:"pcrs"`
+	EventLog       string   `json:"eventlog"`
+	IMA            string   `json:"ima"`
+	Quote          string   `json:"quote"`
+	SecretReleased bool     `json:"secretReleased"`
+	Nonce          string   `json:"nonce"`
+	Qualifying     string   `json:"qualifyingData"` // what the quote signs: rats.BindKey(nonce, attester's key)
+}
+
+// resultJSON gives the demo's result as one object.
+func resultJSON(boots []*boot) ([]byte, error) {
+	out := struct {
+		Boots []jsonBoot `json:"boots"`
+	}{Boots: []jsonBoot{}}
+	for _, b := range boots {
+		reasons := b.Reasons
+		if reasons == nil {
+			reasons = []string{}
+		}
+		out.Boots = append(out.Boots, jsonBoot{
+			Name: b.Name, Verdict: b.Verdict, Reasons: reasons, PCRs: b.PCRs,
+			EventLog: b.EventLog, IMA: b.IMA, Quote: b.Quote, SecretReleased: b.SecretReleased,
+			Nonce: b.Nonce, Qualifying: b.Qualifying,
+		})
+	}
+	text, err := json.MarshalIndent(out, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	return append(text, '\n'), nil
+}

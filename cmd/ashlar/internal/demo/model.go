@@ -1,0 +1,90 @@
+package demo
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ashlar-cloud/ashlar/tpm2"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
+)
+
+// The verdicts of a boot, as demo.json and the pages spell them.
+const (
+	verdictReference       = "reference"
+	verdictAffirming       = "affirming"
+	verdictContraindicated = "contraindicated"
+)
+
+// What is shown: PCRs 0 to lastPCR of the SHA-256 bank, which every boot quotes.
+const (
+	shownBank = tpm2.AlgSHA256
+	lastPCR   = 10
+)
+
+// boot is what one boot of the guest showed.
+type boot struct {
+	Number   int    // from 1
+	Name     string // short, also the name of its directory
+	Title    string // one line for people
+	Cmdline  string
+	Verdict  string
+	Reasons  []string
+	PCRs     tpm.PCRs // the values that the quote confirms
+	EventLog string   // paths of the evidence
+	IMA      string
+	Quote    string
+	Nonce    string // hexadecimal, drawn for this boot
+	// Qualifying is what the quote was signed under: the nonce with the key to which
+	// the secret is sealed (rats.BindKey), in hexadecimal.
+	Qualifying string
+	// Measured is what the quote confirms, in the order of time: the firmware's
+	// event log, then IMA's entries.
+	Measured []tpm.Measurement
+	// SecretReleased says that the guest itself decrypted the secret and proved it.
+	SecretReleased bool
+}
+
+// directory is the name of the boot's directory.
+func (b *boot) directory() string { return fmt.Sprintf("%d-%s", b.Number, b.Name) }
+
+// stagesOf names the stages of the boots in the order in which they begin.
+func stagesOf(boots []*boot) []string {
+	var names []string
+	for _, b := range boots {
+		for _, m := range b.Measured {
+			if !slices.Contains(names, m.Stage) {
+				names = append(names, m.Stage)
+			}
+		}
+	}
+	return names
+}
+
+// during gives the boot's measurements of one stage.
+func (b *boot) during(stage string) []tpm.Measurement {
+	var out []tpm.Measurement
+	for _, m := range b.Measured {
+		if m.Stage == stage {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// pcrsOf lists the PCRs that the measurements extend, for a heading.
+func pcrsOf(list []tpm.Measurement) string {
+	var seen []int
+	for _, m := range list {
+		if !slices.Contains(seen, m.PCR) {
+			seen = append(seen, m.PCR)
+		}
+	}
+	slices.Sort(seen)
+	var names []string
+	for _, pcr := range seen {
+		names = append(names, strconv.Itoa(pcr))
+	}
+	return strings.Join(names, ", ")
+}
