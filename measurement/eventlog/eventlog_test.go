@@ -159,6 +159,7 @@ func TestMalformed(t *testing.T) {
 		raw        []byte
 	}{
 		{"empty", "cut short", nil},
+		{"text", "this is no TCG event log", []byte("root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:\n")},
 		{"no algorithms", "lists 0 digest algorithms", spec(func(b []byte) { b[data+24] = 0 })},
 		{"many algorithms", "lists 200 digest algorithms", spec(func(b []byte) { b[data+24] = 200 })},
 		{"wrong size", "sha1 a digest of 21 bytes", spec(func(b []byte) { b[data+30] = 21 })},

@@ -148,6 +148,9 @@ func Parse(raw []byte) (*Log, error) {
 			Reason: fmt.Sprintf("the log has %d bytes, the limit is %d", len(raw), MaxLogSize)}
 	}
 	first, end, err := parseLegacy(raw, 0, 1)
+	if len(raw) >= legacyHeaderSize && first.PCR >= NumPCRs && first.Type != NoAction {
+		return nil, &ParseError{0, 0, fmt.Sprintf("this is no TCG event log: it would begin with an event in PCR %d", first.PCR)}
+	}
 	if err != nil {
 		err.Event = 0
 		return nil, err
