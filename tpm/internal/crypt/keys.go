@@ -83,8 +83,7 @@ func newRSAPrivate(p, q *big.Int, e uint32) (*RSAPrivate, error) {
 	}
 	key.Precomputed.Dp, key.Precomputed.Dq, key.Precomputed.Qinv = dP, dQ, qInv
 	key.Precompute()
-	if key.Precomputed.CRTValues == nil {
-		// Precompute reports its checks' failure by doing nothing.
+	if key.Validate() != nil {
 		return nil, errRSAPair
 	}
 	return &RSAPrivate{key: key, prime: p.FillBytes(make([]byte, (p.BitLen()+7)/8))}, nil

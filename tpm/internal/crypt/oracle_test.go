@@ -168,6 +168,7 @@ const (
 	ccMakeCredential     = 0x168
 	ccPolicyCommandCode  = 0x16C
 	ccStartAuthSession   = 0x176
+	ccEncryptDecrypt2    = 0x193
 
 	rhOwner       = 0x40000001
 	rhNull        = 0x40000007

@@ -41,6 +41,7 @@ func RSAEncrypt(key *Key, scheme tpm2.RSADecryptScheme, label, message []byte, r
 		if len(message) > size-11 {
 			return nil, tpm2.RCValue
 		}
+		//lint:ignore SA1019 TPM_ALG_RSAES is mandatory (PC Client profile)
 		out, err = rsa.EncryptPKCS1v15(random, key.rsaPublic, message)
 	case tpm2.AlgOAEP:
 		if _, ok := scheme.Hash.Hash(); !ok || len(message) > size-2*scheme.Hash.DigestSize()-2 {
@@ -73,6 +74,7 @@ func RSADecrypt(key *Key, scheme tpm2.RSADecryptScheme, label, ciphertext []byte
 	case tpm2.AlgNull:
 		return key.rsa.rawPrivate(ciphertext)
 	case tpm2.AlgRSAES:
+		//lint:ignore SA1019 as above; the command tells its caller whether it fails
 		out, err = rsa.DecryptPKCS1v15(nil, key.rsa.key, ciphertext)
 	case tpm2.AlgOAEP:
 		if _, ok := scheme.Hash.Hash(); !ok {

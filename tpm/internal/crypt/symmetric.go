@@ -20,8 +20,10 @@ func SymmetricKeyBits(alg tpm2.AlgID, bits uint16) bool {
 
 // Encrypt encrypts data in place (Part 3, 15.2 and 15.3) and moves iv on to the
 // chaining value of the next call. iv has BlockSize bytes and is ignored by
-// ECB; a nil iv stands for zeros and is not moved on. A last block that is not
-// full leaves, with CFB, a chaining value padded with zeros.
+// ECB; a nil iv stands for zeros and is not moved on. After a last block that is
+// not full the specification does not say what the chaining value is; it is
+// what libtpms gives: with CFB, the ciphertext and then the rest of the key
+// stream's block.
 //
 // It gives TPM_RC_SYMMETRIC for a cipher or key size that is not implemented,
 // TPM_RC_MODE for such a mode, and TPM_RC_SIZE where CBC or ECB meets data that
@@ -109,6 +111,7 @@ func cfb(block cipher.Block, iv, data []byte, encrypt bool) {
 	var stream [BlockSize]byte
 	for len(data) > 0 {
 		block.Encrypt(stream[:], iv)
+		copy(iv, stream[:]) // a last block that is not full keeps the tail
 		n := min(len(data), BlockSize)
 		if !encrypt {
 			copy(iv, data[:n])
@@ -117,7 +120,6 @@ func cfb(block cipher.Block, iv, data []byte, encrypt bool) {
 		if encrypt {
 			copy(iv, data[:n])
 		}
-		clear(iv[n:])
 		data = data[n:]
 	}
 }

@@ -59,14 +59,6 @@ func TestCounterCarries(t *testing.T) {
 	}
 }
 
-func TestCFBPadsTheIV(t *testing.T) {
-	iv, data := make([]byte, 16), make([]byte, 5)
-	must(t, Encrypt(tpm2.AlgAES, make([]byte, 16), tpm2.AlgCFB, iv, data))
-	if !bytes.Equal(iv, append(bytes.Clone(data), make([]byte, 11)...)) {
-		t.Errorf("the IV after ciphertext %x is %x", data, iv)
-	}
-}
-
 func TestSymmetricRefusals(t *testing.T) {
 	key, iv := make([]byte, 16), make([]byte, 16)
 	for _, c := range []struct {
@@ -86,5 +78,39 @@ func TestSymmetricRefusals(t *testing.T) {
 		if c.rc != c.want {
 			t.Errorf("%s: %v, want %v", c.name, c.rc, c.want)
 		}
+	}
+}
+
+// TestModesAsLibtpms compares ciphertext and the IV that is left.
+func TestModesAsLibtpms(t *testing.T) {
+	o := startOracle(t)
+	iv := unhex(t, katAESCounter)
+	for _, bits := range []uint16{128, 256} {
+		public := primaryCases(t)[17].public
+		public.Symmetric = tpm2.SymDef{Alg: tpm2.AlgAES, KeyBits: bits, Mode: tpm2.AlgNull}
+		template := tpm2.Marshal(&public)
+		handle, _ := o.createPrimary(rhOwner, template, nil)
+		key := derive(t, o.SPS, nil, template, nil)
+		for _, mode := range []tpm2.AlgID{tpm2.AlgCTR, tpm2.AlgOFB, tpm2.AlgCBC, tpm2.AlgCFB, tpm2.AlgECB} {
+			for _, n := range []int{16, 48, 5, 37} {
+				if n%16 != 0 && (mode == tpm2.AlgCBC || mode == tpm2.AlgECB) {
+					continue
+				}
+				data, ourIV := bytes.Repeat([]byte{0x5A}, n), bytes.Clone(iv)
+				params := append(append2B(nil, data), 0, byte(mode>>8), byte(mode))
+				if mode == tpm2.AlgECB {
+					ourIV = nil
+				}
+				r := response(o.run(ccEncryptDecrypt2, []uint32{handle}, 1, append2B(params, ourIV))[4:])
+				must(t, Encrypt(tpm2.AlgAES, key.Sensitive.Sensitive, mode, ourIV, data))
+				if got := r.next2B(); !bytes.Equal(data, got) {
+					t.Errorf("AES-%d %v of %d bytes: %x, swtpm %x", bits, mode, n, data, got)
+				}
+				if got := r.next2B(); !bytes.Equal(ourIV, got) {
+					t.Errorf("AES-%d %v of %d bytes leaves the IV %x, swtpm %x", bits, mode, n, ourIV, got)
+				}
+			}
+		}
+		o.flush(handle)
 	}
 }
