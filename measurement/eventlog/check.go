@@ -70,33 +70,47 @@ func candidates(e *Event) [][]byte {
 // BindingOf compares an event's digests with its data. Digests that cannot be
 // computed here are left out; where that leaves none, or the event extends
 // nothing, the data is unbound.
+//
+// A bound event proves what was hashed: not the event's type, nor the label
+// that a writer puts before it, as GRUB puts "grub_cmd: " before a command.
 func BindingOf(e *Event) Binding {
-	if !e.Extends() {
+	if !e.Extends() || !computable(e) {
 		return Unbound
 	}
-	computable := false
 	for _, c := range candidates(e) {
-		all := true
-		for _, d := range e.Digests {
-			if d.Alg.DigestSize() == 0 {
-				continue
-			}
-			computable = true
-			var out [tpm2.MaxDigestSize]byte
-			sum(d.Alg, out[:], c)
-			if !bytes.Equal(out[:len(d.Value)], d.Value) {
-				all = false
-				break
-			}
-		}
-		if computable && all {
+		if digestsOf(e, c) {
 			return Bound
 		}
 	}
-	if computable && e.Type.mustBind() {
+	if e.Type.mustBind() {
 		return Mismatched
 	}
 	return Unbound
+}
+
+// computable tells whether any of the event's digests can be computed here.
+func computable(e *Event) bool {
+	for _, d := range e.Digests {
+		if d.Alg.DigestSize() != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// digestsOf tells whether all digests that can be computed here are of data.
+func digestsOf(e *Event, data []byte) bool {
+	for _, d := range e.Digests {
+		if d.Alg.DigestSize() == 0 {
+			continue
+		}
+		var out [tpm2.MaxDigestSize]byte
+		sum(d.Alg, out[:], data)
+		if !bytes.Equal(out[:len(d.Value)], d.Value) {
+			return false
+		}
+	}
+	return true
 }
 
 // Severity ranks a Finding.
@@ -184,9 +198,9 @@ func wellFormed(e *Event) error {
 }
 
 // SecureBoot tells whether the firmware enforced Secure Boot, from the
-// variable's measurement into PCR 7 where its digest is of its data. stated is
-// false where no such event precedes PCR 7's separator, or where the log
-// states it twice and differently.
+// variable's measurement into PCR 7 where its digest is of the variable with
+// its name. stated is false where no such event precedes PCR 7's separator, or
+// where the log states it twice and differently.
 func (l *Log) SecureBoot() (enabled, stated bool) {
 	for i := range l.Events {
 		e := &l.Events[i]
@@ -200,7 +214,7 @@ func (l *Log) SecureBoot() (enabled, stated bool) {
 			continue
 		}
 		v, err := ParseVariable(e.Data)
-		if err != nil || v.Name != "SecureBoot" || v.GUID.String() != guidGlobalVariable || BindingOf(e) != Bound {
+		if err != nil || v.Name != "SecureBoot" || v.GUID.String() != guidGlobalVariable || !computable(e) || !digestsOf(e, e.Data) {
 			continue
 		}
 		on := len(v.Data) == 1 && v.Data[0] == 1
@@ -214,7 +228,8 @@ func (l *Log) SecureBoot() (enabled, stated bool) {
 
 // CommandLines gives the texts of kernel command lines that the log holds and
 // whose digest proves them, in order: GRUB's and systemd-stub's. The kernel's
-// own EFI stub logs no text.
+// own EFI stub logs no text. That they are command lines is the log's word:
+// compare digests to be sure.
 func (l *Log) CommandLines() []string {
 	var list []string
 	for i := range l.Events {

@@ -65,6 +65,8 @@ func TestForgedData(t *testing.T) {
 	b := newAgile(tpm2.AlgSHA256)
 	b.add(7, eventlog.EFIVariableDriverConfig, variable("SecureBoot", []byte{1}), variable("SecureBoot", []byte{0}))
 	b.add(8, eventlog.IPL, []byte("kernel_cmdline: ro\x00"), []byte("ro init=/bin/sh"))
+	// The digest is of the content alone: any variable with this content fits.
+	b.add(7, eventlog.EFIVariableDriverConfig, variable("SecureBoot", []byte{1}), []byte{1})
 	l := parse(t, b.Bytes())
 	if _, ok := l.SecureBoot(); ok {
 		t.Error("a SecureBoot variable whose digest is of other data is believed")

@@ -21,6 +21,9 @@ func Explain(e *Entry) string {
 		return fmt.Sprintf("an entry of the unknown template %s, %d bytes", e.Template.Name, len(e.Data))
 	}
 	name := clean(e.Path())
+	if e.Template.path < 0 {
+		name = "(without a name)"
+	}
 	alg, digest := e.FileDigest()
 	if e.Violation() {
 		return violation(e, name)
