@@ -22,36 +22,30 @@ type Key struct {
 	eccPublic *ecdsa.PublicKey // nil where the point is not on the curve
 	ecc       *ECCPrivate
 
-	// restore parses a restored key, once; nil of any other.
-	restore func()
+	// restore parses a restored key, once, and tells whether it is one; nil of
+	// any other.
+	restore func() bool
 }
 
 // RestoreKey is NewKey for areas that NewKey or CreateObject gave, and that
 // were kept where nobody could alter them: they are checked and parsed only
 // when the key is first used, so that loading a context and starting up with
-// many persistent keys are cheap. The first use panics where they make no key.
-// Both areas are copied; sens is nil for a public area alone.
+// many persistent keys are cheap. Where they make no key after all, every use
+// gives TPM_RC_FAILURE. Both areas are copied; sens is nil for a public area
+// alone.
 func RestoreKey(pub *tpm2.Public, sens *tpm2.Sensitive) *Key {
 	k := &Key{Public: pub.Clone()}
 	if sens != nil {
 		s := sens.Clone()
 		k.Sensitive = &s
 	}
-	k.restore = sync.OnceFunc(func() {
-		if rc := k.load(blamer{}); rc != tpm2.RCSuccess {
-			panic("crypt: a kept key's areas are not of one key: " + rc.Error())
-		}
-	})
+	k.restore = sync.OnceValue(func() bool { return k.load(blamer{}) == tpm2.RCSuccess })
 	return k
 }
 
-// ready makes sure that a restored key is parsed. What uses the parsed parts
-// calls it first.
-func (k *Key) ready() {
-	if k.restore != nil {
-		k.restore()
-	}
-}
+// ready makes sure that a restored key is parsed, and tells whether it is
+// usable. What uses the parsed parts asks it first.
+func (k *Key) ready() bool { return k.restore == nil || k.restore() }
 
 // NewKey checks the key material of an object and makes it ready for use. Both
 // areas are copied; sens is nil for a public area alone. It does not check what

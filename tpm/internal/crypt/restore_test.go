@@ -43,12 +43,31 @@ func TestRestoreKey(t *testing.T) {
 }
 
 func TestRestoreKeyDoesNotUseWhatIsNoKey(t *testing.T) {
-	public := tpm2.Public{PublicParms: tpm2.PublicParms{Type: tpm2.AlgECC, Curve: tpm2.CurveP256}, NameAlg: tpm2.AlgSHA256}
-	k := RestoreKey(&public, &tpm2.Sensitive{Type: tpm2.AlgECC, Sensitive: make([]byte, 32)})
-	defer func() {
-		if recover() == nil {
-			t.Error("a scalar of zero signs")
+	zero := make([]byte, 128)
+	ecc := RestoreKey(&tpm2.Public{
+		PublicParms: tpm2.PublicParms{Type: tpm2.AlgECC, Curve: tpm2.CurveP256}, NameAlg: tpm2.AlgSHA256,
+	}, &tpm2.Sensitive{Type: tpm2.AlgECC, Sensitive: zero[:32]})
+	rsa := RestoreKey(&tpm2.Public{
+		PublicParms: tpm2.PublicParms{Type: tpm2.AlgRSA, KeyBits: 2048}, NameAlg: tpm2.AlgSHA256,
+		Unique: make([]byte, 256), Attributes: tpm2.ObjDecrypt,
+	}, &tpm2.Sensitive{Type: tpm2.AlgRSA, Sensitive: zero})
+	scheme := func(alg tpm2.AlgID) tpm2.SigScheme { return tpm2.SigScheme{Alg: alg, Hash: tpm2.AlgSHA256} }
+	uses := map[string]func() tpm2.RC{
+		"ECDSA": func() tpm2.RC { _, rc := SignDigest(ecc, scheme(tpm2.AlgECDSA), zero[:32], rand.Reader); return rc },
+		"verify": func() tpm2.RC {
+			return VerifySignature(ecc, zero[:32], &tpm2.Signature{Alg: tpm2.AlgECDSA, Hash: tpm2.AlgSHA256})
+		},
+		"ECDH":    func() tpm2.RC { _, rc := ECDH(ecc, tpm2.ECCPoint{}); return rc },
+		"RSASSA":  func() tpm2.RC { _, rc := SignDigest(rsa, scheme(tpm2.AlgRSASSA), zero[:32], rand.Reader); return rc },
+		"encrypt": func() tpm2.RC { _, _, rc := SecretEncrypt(rsa, LabelSecret, rand.Reader); return rc },
+		"decrypt": func() tpm2.RC {
+			_, rc := RSADecrypt(rsa, tpm2.RSADecryptScheme{Alg: tpm2.AlgNull}, nil, make([]byte, 256))
+			return rc
+		},
+	}
+	for name, use := range uses {
+		if rc := use(); rc != tpm2.RCFailure {
+			t.Errorf("%s: %v, want TPM_RC_FAILURE", name, rc)
 		}
-	}()
-	SignDigest(k, tpm2.SigScheme{Alg: tpm2.AlgECDSA, Hash: tpm2.AlgSHA256}, make([]byte, 32), rand.Reader)
+	}
 }

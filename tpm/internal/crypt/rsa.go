@@ -30,7 +30,9 @@ func SelectDecryptScheme(key *Key, want tpm2.RSADecryptScheme) (tpm2.RSADecryptS
 // modulus, TPM_RC_SCHEME for a scheme that does not encrypt, and
 // TPM_RC_NO_RESULT where the random source fails.
 func RSAEncrypt(key *Key, scheme tpm2.RSADecryptScheme, label, message []byte, random io.Reader) ([]byte, tpm2.RC) {
-	key.ready()
+	if !key.ready() {
+		return nil, tpm2.RCFailure
+	}
 	size := key.rsaPublic.Size()
 	var out []byte
 	var err error
@@ -65,7 +67,10 @@ func RSADecrypt(key *Key, scheme tpm2.RSADecryptScheme, label, ciphertext []byte
 	if len(ciphertext) != len(key.Public.Unique) {
 		return nil, tpm2.RCSize
 	}
-	if key.ready(); key.rsa == nil {
+	if !key.ready() {
+		return nil, tpm2.RCFailure
+	}
+	if key.rsa == nil {
 		return nil, tpm2.RCScheme
 	}
 	var out []byte

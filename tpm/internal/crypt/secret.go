@@ -131,7 +131,10 @@ func agreedSecret(key *Key, label string, secret []byte) ([]byte, tpm2.RC) {
 // point that is not on the curve, TPM_RC_NO_RESULT for the point at infinity,
 // and TPM_RC_KEY for a key that is no ECC private key.
 func ECDH(key *Key, point tpm2.ECCPoint) ([]byte, tpm2.RC) {
-	if key.ready(); key.ecc == nil {
+	if !key.ready() {
+		return nil, tpm2.RCFailure
+	}
+	if key.ecc == nil {
 		return nil, tpm2.RCKey
 	}
 	peer, ok := eccPoint(key.ecc.curve, point.X, point.Y)

@@ -56,7 +56,9 @@ func SignDigest(key *Key, scheme tpm2.SigScheme, digest []byte, random io.Reader
 	if key == nil || scheme.Alg == tpm2.AlgNull {
 		return tpm2.Signature{Alg: tpm2.AlgNull}, tpm2.RCSuccess
 	}
-	key.ready()
+	if !key.ready() {
+		return tpm2.Signature{}, tpm2.RCFailure
+	}
 	sig := tpm2.Signature{Alg: scheme.Alg, Hash: scheme.Hash}
 	hash, ok := scheme.Hash.Hash()
 	if !ok || !signs(key.Public.Type, scheme.Alg) || !key.Private() {
@@ -104,7 +106,9 @@ func VerifySignature(key *Key, digest []byte, sig *tpm2.Signature) tpm2.RC {
 	if sig.Alg == tpm2.AlgNull {
 		return tpm2.RCSignature
 	}
-	key.ready()
+	if !key.ready() {
+		return tpm2.RCFailure
+	}
 	if key.Public.Type == tpm2.AlgKeyedHash && !key.Private() {
 		return tpm2.RCHandle
 	}
