@@ -123,6 +123,9 @@ func appendFields(arena []byte, t *Template, rest []byte) ([]byte, string) {
 func appendField(arena []byte, id string, text []byte, legacy bool) ([]byte, string) {
 	var err error
 	start := len(arena)
+	if len(text) == 0 { // the kernel has nothing to say: no attributes, no file
+		return arena, ""
+	}
 	switch fieldFormats[id] {
 	case formatString:
 		arena = append(arena, text...)
@@ -139,9 +142,6 @@ func appendField(arena []byte, id string, text []byte, legacy bool) ([]byte, str
 		arena = binary.LittleEndian.AppendUint64(arena, n)
 		return arena[:start+size], ""
 	case formatDigestAlg:
-		if len(text) == 0 {
-			return arena, ""
-		}
 		colon := bytes.LastIndexByte(text, ':')
 		if colon < 1 {
 			return arena, fmt.Sprintf("field %s should be an algorithm, a colon and a digest, not %q", id, shorten(text))

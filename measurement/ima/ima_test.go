@@ -82,6 +82,9 @@ func sample(b *builder) *builder {
 	b.order.PutUint16(mode, 0o100755)
 	b.add(10, "evm-sig", false, [][]byte{dn, name, {5, 2, 4, 1, 2, 3, 4, 0, 1, 9}, []byte("security.ima\x00"), {1, 0, 0, 0}, {4},
 		b.u32(0), b.u32(0), mode}, text, "/bin/x", "05020401020304000109", "security.ima", "01000000", "04", "0", "0", "33261")
+	// Measured without a file: a key, so that the inode's fields are empty.
+	b.add(10, "evm-sig", false, [][]byte{dn, []byte(".ima\x00"), nil, nil, nil, nil, nil, nil, nil},
+		text, ".ima", "", "", "", "", "", "", "")
 	return b
 }
 
@@ -98,7 +101,7 @@ func parse(t *testing.T, raw []byte) *ima.Log {
 func TestForms(t *testing.T) {
 	b := sample(newLog())
 	bin, text := parse(t, b.bin.Bytes()), parse(t, b.text.Bytes())
-	if bin.Format != ima.Binary || text.Format != ima.ASCII || len(bin.Entries) != 11 || len(text.Entries) != 11 {
+	if bin.Format != ima.Binary || text.Format != ima.ASCII || len(bin.Entries) != 12 || len(text.Entries) != 12 {
 		t.Fatalf("%v %d, %v %d", bin.Format, len(bin.Entries), text.Format, len(text.Entries))
 	}
 	for i := range bin.Entries {
@@ -111,7 +114,7 @@ func TestForms(t *testing.T) {
 		}
 	}
 	for _, l := range []*ima.Log{bin, text} {
-		if h := l.CheckHashes(); h.OK != 10 || h.Violations != 1 || len(h.Bad) != 0 || h.Unknown != 0 || h.Alg != tpm2.AlgSHA1 {
+		if h := l.CheckHashes(); h.OK != 11 || h.Violations != 1 || len(h.Bad) != 0 || h.Unknown != 0 || h.Alg != tpm2.AlgSHA1 {
 			t.Errorf("%v: %+v", l.Format, h)
 		}
 		if got := l.PCRs(); len(got) != 2 || got[0] != 10 || got[1] != 11 {
@@ -333,6 +336,7 @@ func TestExplain(t *testing.T) {
 		"file /bin/x, " + d + ", with an appended signature of 2 bytes",
 		"file /bin/x, " + d,
 		"file /bin/x, " + d + ", EVM portable signature by key 01020304",
+		"file .ima, " + d,
 	} {
 		if got := ima.Explain(&l.Entries[i]); got != want {
 			t.Errorf("entry %d: %q, want %q", i+1, got, want)
