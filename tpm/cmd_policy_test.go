@@ -98,4 +98,3 @@ func TestPolicySecret(t *testing.T) {
 	r.clock.Advance(5_000_000_000)
 	r.must(tpm2.RCExpired.P(4), tpm2.CCPolicySecret, endorsement, password(""), append(empty, u32(2))...)
 }
-

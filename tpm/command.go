@@ -46,6 +46,7 @@ type command struct {
 	// Derived by define:
 	decrypt, encrypt bool // the first parameter, of command and response, can be encrypted
 	run              func(*Engine, *call) tpm2.RC
+	newParams        func() tpm2.Walker // an empty parameter structure
 }
 
 // walkPtr reaches the Walk of a pointer to T.
@@ -60,6 +61,7 @@ type walkPtr[T any] interface {
 func define[I, O any, PI walkPtr[I], PO walkPtr[O]](d command, handler func(e *Engine, c *call, in *I, out *O) tpm2.RC) command {
 	d.decrypt = tpm2.StartsSized(PI(new(I)))
 	d.encrypt = tpm2.StartsSized(PO(new(O)))
+	d.newParams = func() tpm2.Walker { return PI(new(I)) }
 	d.run = func(e *Engine, c *call) tpm2.RC {
 		in := new(I)
 		dec := tpm2.NewDecoderFor(c.params, &impl)
