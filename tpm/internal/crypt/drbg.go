@@ -18,7 +18,8 @@ const (
 
 // DRBG is the generator from which the TCG reference code derives primary keys:
 // CTR_DRBG with AES-256 (SP 800-90A, 10.2.1) over a derivation function of its
-// own. The same seed and template give the same stream, hence the same key, on
+// own (revision 155 and later: libtpms calls it seed-compatibility level 1, and
+// states from before it cannot be derived from). The same seed and template give the same stream, hence the same key, on
 // every implementation that follows it, libtpms among them.
 //
 // Each Read is one generate request, followed by a state update: a stream read

@@ -65,6 +65,8 @@ func LoadRSA(modulus, prime []byte, exponent uint32) (*RSAPrivate, tpm2.RC) {
 }
 
 // newRSAPrivate makes a key of two primes; p becomes the sensitive value.
+// math/big's time depends on the primes here, once for each load; what a caller
+// can repeat at will, the private operation, is constant in time.
 func newRSAPrivate(p, q *big.Int, e uint32) (*RSAPrivate, error) {
 	one := big.NewInt(1)
 	pMinus1 := new(big.Int).Sub(p, one)

@@ -27,6 +27,7 @@ func DeriveRSA(d *DRBG, bits int, exponent uint32, cancel func() bool) (*RSAPriv
 	}
 	e := publicExponent(exponent)
 	search := newPrimeSearch(d, bits/2, e, cancel)
+	defer search.wipe()
 	q, err := search.next()
 	if err != nil {
 		return nil, err

@@ -59,6 +59,12 @@ func newPrimeSearch(d *DRBG, bits int, e uint32, cancel func() bool) *primeSearc
 	}
 }
 
+// wipe destroys what would narrow the primes down.
+func (s *primeSearch) wipe() {
+	clear(s.field.base)
+	clear(s.candidate)
+}
+
 // next draws random starts until one has a prime near it.
 func (s *primeSearch) next() (*big.Int, error) {
 	start := make([]byte, s.bits/8)
