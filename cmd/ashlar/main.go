@@ -1,0 +1,74 @@
+// Command ashlar gives every virtual machine its own TPM, lets it prove what it
+// runs, and lets secrets follow the proof. One verb, one file.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run executes one command line and gives its exit code.
+func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
+	root := newRootCmd()
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errOut)
+	cmd, err := root.ExecuteContextC(ctx)
+	report(errOut, cmd, err)
+	return exitCode(err)
+}
+
+// report writes an error for people: a refusal with a line for each reason, a
+// misuse with where to look.
+func report(w io.Writer, cmd *cobra.Command, err error) {
+	if err == nil {
+		return
+	}
+	var r *refused
+	if !errors.As(err, &r) {
+		fmt.Fprintf(w, "ashlar: %v\nSee %q.\n", err, cmd.CommandPath()+" --help")
+		return
+	}
+	for _, reason := range r.reasons {
+		fmt.Fprintf(w, "refused: %s\n", reason)
+	}
+}
+
+func newRootCmd() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "ashlar",
+		Short: "A TPM for every virtual machine, and proof of what it runs",
+		Long: `Ashlar gives every virtual machine its own TPM, lets it prove what it booted and
+runs, and releases secrets on that proof.
+
+Every verb ends with exit code 0 where it holds or is done, 1 where it is refused,
+with the reason on standard error, and 2 where it was misused.`,
+		Example: `  ashlar demo
+  ashlar appraise tpm-quote quote.msg quote.sig --key ak.pem --nonce 0badc0de
+  ashlar eventlog /sys/kernel/security/tpm0/binary_bios_measurements`,
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.AddCommand(verbs()...)
+	return root
+}
+
+// verbs lists the verbs, one file each.
+func verbs() []*cobra.Command {
+	return []*cobra.Command{
+		newAppraiseCmd(), newDemoCmd(), newEventlogCmd(), newEvidenceCmd(), newIMACmd(),
+		newRefvaluesCmd(), newSecretCmd(), newVersionCmd(),
+	}
+}
