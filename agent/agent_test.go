@@ -127,3 +127,195 @@ func (m *machine) write(name string, b []byte) string {
 	}
 	return p
 }
+
+// exchange runs a whole attestation and gives its outcome, the attester's key
+// and the bundle.
+func (m *machine) exchange(v *verifier.Verifier, refs []byte) (*verifier.Outcome, *ecdsa.PrivateKey, []byte, rats.Nonce) {
+	t := m.t
+	t.Helper()
+	doc, err := Identify(m.tpm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := json.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, ek, ak, err := identity.ParseDocument(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nonce, err := rats.NewNonce(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg, state, err := identity.Issue(ek, ak, nonce, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := rats.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle, err := Collect(m.tpm, Options{Nonce: nonce, Challenge: msg, Key: &key.PublicKey, Now: time.Now(),
+		EventLog: m.write("events", m.events), IMALog: m.write("ima", m.ima)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var values []rats.ReferenceValue
+	if refs != nil {
+		values = append(values, rats.ReferenceValue{Type: rats.TypeReferenceValues, Data: refs})
+	}
+	out, err := v.Appraise(rats.Evidence{Type: rats.TypeTPMEvidence, Data: b},
+		[]rats.Endorsement{{Type: rats.TypePublicKey, Data: doc.EKPublic}}, values,
+		verifier.Session{Nonce: nonce, Now: time.Now(), Challenge: &identity.Challenge{
+			Secret: state.Secret, EKName: ek.Name(), AKName: ak.Name()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out, key, b, nonce
+}
+
+// TestExchange attests a machine on another's TPM: a good boot becomes the
+// reference, the same boot is affirmed and given a secret, and then a program
+// that no reference lists is refused by its name.
+func TestExchange(t *testing.T) {
+	m := boot(t, emulator(t))
+	m.event(8, "kernel_cmdline: quiet")
+	m.event(4, "the boot loader")
+	m.run("/sbin/init", "init")
+	vk, err := rats.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := rats.NewSigner(vk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := verifier.New(signer, verifier.Options{Issuer: "test"})
+
+	out, _, bundle, _ := m.exchange(v, nil)
+	if out.TPM.Verdict != scheme.Valid || out.Result.Status() != rats.TierNone {
+		t.Fatalf("without references: %s, %s: %v", out.TPM.Verdict, out.Result.Status(), out.TPM.Why())
+	}
+	ev, err := scheme.ParseBundle(bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := scheme.MakeReferences([]*scheme.Evidence{ev}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	refs, err := json.Marshal(made)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	out, key, _, nonce := m.exchange(v, refs)
+	if out.Result.Status() != rats.TierAffirming {
+		t.Fatalf("the same boot: %s, %v %v", out.Result.Status(), out.TPM.Vector, out.TPM.Claims)
+	}
+	broker, err := keybroker.Open(filepath.Join(m.dir, "secrets"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := broker.Put("disk", []byte("open sesame"), keybroker.Rule{PolicyID: scheme.ReferencesID(refs)}); err != nil {
+		t.Fatal(err)
+	}
+	trust := keybroker.Trust{Keys: []*ecdsa.PublicKey{signer.Public()}, Issuer: "test", Nonce: nonce, Now: time.Now()}
+	sealed, err := broker.Release("disk", out.EAR, trust)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := keybroker.OpenSealed(sealed, key); err != nil || string(got) != "open sesame" {
+		t.Errorf("the secret came out as %q: %v", got, err)
+	}
+
+	m.run("/tmp/evil", "evil")
+	out, _, _, nonce = m.exchange(v, refs)
+	why := strings.Join(out.TPM.Why(), "\n")
+	if out.Result.Status() != rats.TierContraindicated || !strings.Contains(why, "/tmp/evil") || out.TPM.Reason != scheme.ReasonFile {
+		t.Errorf("an unlisted program: %s (%s): %s", out.Result.Status(), out.TPM.Reason, why)
+	}
+	trust.Nonce = nonce
+	if _, err := broker.Release("disk", out.EAR, trust); err == nil || !strings.Contains(err.Error(), "/tmp/evil") {
+		t.Errorf("released, or refused without the file's name: %v", err)
+	}
+}
+
+// TestCollectRefuses asks for what a TPM must not give.
+func TestCollectRefuses(t *testing.T) {
+	m := boot(t, emulator(t))
+	doc, err := Identify(m.tpm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ek, err := identity.ParsePublic(doc.EKPublic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ak, err := identity.ParsePublic(doc.AKPublic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg, _, err := identity.Issue(ek, ak, rats.Nonce("nonce"), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	altered := *msg
+	altered.Credential.Blob = append([]byte(nil), msg.Credential.Blob...)
+	altered.Credential.Blob[10] ^= 1
+	other := *msg
+	other.AKName = strings.Repeat("00", 34)
+	for name, c := range map[string]*identity.ChallengeMessage{"altered credential": &altered, "other AK": &other} {
+		if _, err := Collect(m.tpm, Options{Nonce: rats.Nonce("nonce"), Challenge: c, Now: time.Now()}); err == nil {
+			t.Errorf("%s: collected", name)
+		}
+	}
+	if _, err := Collect(m.tpm, Options{Nonce: rats.Nonce("n"), Banks: []own.AlgID{own.AlgSM3256}, Now: time.Now()}); err == nil {
+		t.Error("quoted a bank that there is not")
+	}
+	// All banks at once, in an order of one's own.
+	b, err := Collect(m.tpm, Options{Nonce: rats.Nonce("n"), Banks: []own.AlgID{own.AlgSHA256, own.AlgSHA1}, Now: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var at own.Attest
+	if err := own.Unmarshal(b.Quotes[0].Message, &at); err != nil || len(at.Quote.Select) != 2 || len(b.Quotes[0].PCRs[own.AlgSHA1]) != 24 {
+		t.Errorf("quote over two banks: %v %+v", err, at.Quote.Select)
+	}
+}
+
+func TestOpenTPM(t *testing.T) {
+	for _, bad := range []string{"/nonexistent", "/etc/hostname", "unix:/nonexistent", "swtpm:colour=red", "tcp:127.0.0.1:1"} {
+		if c, err := OpenTPM(bad); err == nil {
+			c.Close()
+			t.Errorf("%s was opened", bad)
+		}
+	}
+	// An answer that is not TPM 2.0's is refused at once.
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		c, err := l.Accept()
+		if err == nil {
+			_, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
+			c.Close()
+		}
+	}()
+	c, err := OpenTPM("tcp:" + l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Send([]byte{0x80, 1, 0, 0, 0, 10, 0, 0, 1, 0x43}); err == nil || !strings.Contains(err.Error(), "does not speak") {
+		t.Errorf("an answer of another protocol: %v", err)
+	}
+}
