@@ -1,8 +1,179 @@
 package tpm
 
-import "github.com/ashlar-cloud/ashlar/tpm2"
+import (
+	"slices"
 
-type selfTest struct{}
+	"github.com/ashlar-cloud/ashlar/tpm/internal/crypt"
+	"github.com/ashlar-cloud/ashlar/tpm/internal/object"
+	"github.com/ashlar-cloud/ashlar/tpm2"
+)
 
-// Walk visits nothing.
-func (*selfTest) Walk(*tpm2.Codec) {}
+// selfTestCommands are those of Part 3, 10.
+var selfTestCommands = []command{
+	define(command{cc: tpm2.CCSelfTest, attrs: tpm2.CCAttrNV, readOnly: true}, (*Engine).selfTest),
+	define(command{cc: tpm2.CCIncrementalSelfTest, attrs: tpm2.CCAttrNV, readOnly: true}, (*Engine).incrementalSelfTest),
+	define(command{cc: tpm2.CCGetTestResult, readOnly: true}, (*Engine).getTestResult),
+}
+
+// selfTest is what has been tested since _TPM_Init. A test that fails is not
+// recorded here: it puts the TPM in failure mode.
+type selfTest struct {
+	passed uint32 // bit i: testable[i]
+}
+
+// testable are the algorithms that have a test.
+var testable = crypt.TestableAlgs()
+
+// untested are algorithms that IncrementalSelfTest accepts and that need no
+// test of their own: they are names for the use of others.
+var untested = []tpm2.AlgID{tpm2.AlgMGF1, tpm2.AlgKeyedHash, tpm2.AlgKDF2, tpm2.AlgSymCipher}
+
+// basicAlgs are what every TPM uses from its first command on: Startup tests
+// them.
+var basicAlgs = []tpm2.AlgID{tpm2.AlgSHA1, tpm2.AlgSHA256, tpm2.AlgSHA384, tpm2.AlgSHA512,
+	tpm2.AlgHMAC, tpm2.AlgAES, tpm2.AlgCFB, tpm2.AlgXOR, tpm2.AlgKDF1SP800108}
+
+// keyAlgs are the algorithms that keys of a type are used with. They are
+// tested before the first such key is.
+func keyAlgs(keyType tpm2.AlgID) []tpm2.AlgID {
+	switch keyType {
+	case tpm2.AlgRSA:
+		return rsaAlgs
+	case tpm2.AlgECC:
+		return eccAlgs
+	case tpm2.AlgSymCipher:
+		return symAlgs
+	}
+	return nil
+}
+
+var (
+	rsaAlgs = []tpm2.AlgID{tpm2.AlgRSA, tpm2.AlgRSASSA, tpm2.AlgRSAPSS, tpm2.AlgRSAES, tpm2.AlgOAEP}
+	eccAlgs = []tpm2.AlgID{tpm2.AlgECC, tpm2.AlgECDSA, tpm2.AlgECDH, tpm2.AlgKDF1SP80056A}
+	symAlgs = []tpm2.AlgID{tpm2.AlgCTR, tpm2.AlgOFB, tpm2.AlgCBC, tpm2.AlgECB}
+)
+
+// Walk visits the algorithms that have passed, by identifier. One that this
+// program has no test for is dropped.
+func (t *selfTest) Walk(c *tpm2.Codec) {
+	var list tpm2.AlgList
+	if !c.Decoding() {
+		for i, alg := range testable {
+			if t.passed&(1<<i) != 0 {
+				list = append(list, alg)
+			}
+		}
+	}
+	list.Walk(c)
+	if !c.Decoding() {
+		return
+	}
+	t.passed = 0
+	for _, alg := range list {
+		if i := slices.Index(testable, alg); i >= 0 {
+			t.passed |= 1 << i
+		}
+	}
+}
+
+// require tests algorithms that have not been since _TPM_Init, before they are
+// used (Part 1, 12.3). A test that fails ends in failure mode.
+func (e *Engine) require(algs []tpm2.AlgID) {
+	for _, alg := range algs {
+		if i := slices.Index(testable, alg); i >= 0 && e.state.test.passed&(1<<i) == 0 {
+			e.runTest(i)
+		}
+	}
+}
+
+// requireFor tests what a command's objects are used with.
+func (e *Engine) requireFor(objects []*object.Object) {
+	for _, o := range objects {
+		if o != nil && o.Key != nil {
+			e.require(keyAlgs(o.Public.Type))
+		}
+	}
+}
+
+// runTest tests one algorithm. A failure is found by Execute, which puts the
+// TPM in failure mode.
+func (e *Engine) runTest(i int) {
+	if err := e.tests.Run(testable[i]); err != nil {
+		panic(err)
+	}
+	e.state.test.passed |= 1 << i
+}
+
+type selfTestIn struct{ full tpm2.YesNo }
+
+// Walk visits the parameters.
+func (p *selfTestIn) Walk(c *tpm2.Codec) { c.Param(&p.full) }
+
+// selfTest is TPM2_SelfTest (Part 3, 10.2). It answers when all tests are
+// done, so TPM_RC_TESTING is never seen; a canceled one goes on at the next
+// SelfTest(NO).
+func (e *Engine) selfTest(c *call, in *selfTestIn, _ *none) tpm2.RC {
+	if in.full {
+		e.state.test = selfTest{}
+	}
+	for i := range testable {
+		if e.state.test.passed&(1<<i) != 0 {
+			continue
+		}
+		if c.canceled() {
+			return tpm2.RCCanceled
+		}
+		e.runTest(i)
+	}
+	return tpm2.RCSuccess
+}
+
+type incrementalSelfTestIn struct{ toTest tpm2.AlgList }
+
+// Walk visits the parameters.
+func (p *incrementalSelfTestIn) Walk(c *tpm2.Codec) { c.Param(&p.toTest) }
+
+type incrementalSelfTestOut struct{ toDo tpm2.AlgList }
+
+// Walk visits the parameters.
+func (p *incrementalSelfTestOut) Walk(c *tpm2.Codec) { c.Param(&p.toDo) }
+
+// incrementalSelfTest is TPM2_IncrementalSelfTest (Part 3, 10.3). The
+// algorithms named are tested again even if they have been before.
+func (e *Engine) incrementalSelfTest(c *call, in *incrementalSelfTestIn, out *incrementalSelfTestOut) tpm2.RC {
+	for _, alg := range in.toTest {
+		if !slices.Contains(testable, alg) && !slices.Contains(untested, alg) {
+			return tpm2.RCValue.P(1)
+		}
+	}
+	for i, alg := range testable {
+		if !slices.Contains(in.toTest, alg) {
+			continue
+		}
+		if c.canceled() {
+			return tpm2.RCCanceled
+		}
+		e.runTest(i)
+	}
+	for i, alg := range testable {
+		if e.state.test.passed&(1<<i) == 0 {
+			out.toDo = append(out.toDo, alg)
+		}
+	}
+	return tpm2.RCSuccess
+}
+
+type getTestResultOut struct {
+	outData    tpm2.MaxBuffer
+	testResult tpm2.UINT32 // a TPM_RC
+}
+
+// Walk visits the parameters.
+func (p *getTestResultOut) Walk(c *tpm2.Codec) { c.Param(&p.outData); c.Param(&p.testResult) }
+
+// getTestResult is TPM2_GetTestResult (Part 3, 10.4). A TPM that runs it has
+// not failed: executeFailed answers for one that has.
+func (e *Engine) getTestResult(_ *call, _ *none, out *getTestResultOut) tpm2.RC {
+	out.testResult = tpm2.UINT32(tpm2.RCSuccess)
+	return tpm2.RCSuccess
+}

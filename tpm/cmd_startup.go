@@ -19,6 +19,7 @@ func (e *Engine) startup(c *call, in *startupIn, _ *none) tpm2.RC {
 	if c.req.Locality != 0 && c.req.Locality != 3 {
 		return tpm2.RCLocality
 	}
+	e.require(basicAlgs)
 	s := &e.state
 	saved := s.orderly == shutdownState
 	if in.kind == tpm2.SUState && !saved {

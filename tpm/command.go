@@ -117,6 +117,9 @@ type call struct {
 	// response is being built: header, handle, parameterSize and parameters.
 	response []byte
 	handle   tpm2.Handle // of the response
+	// flush, if not 0, is a sequence that the command has completed: it goes
+	// when its authorization has gone into the response.
+	flush tpm2.Handle
 	// dirty: the permanent state has changed and must be durable before the
 	// response leaves.
 	dirty bool

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/ashlar-cloud/ashlar/internal/clock"
+	"github.com/ashlar-cloud/ashlar/tpm/internal/crypt"
 	"github.com/ashlar-cloud/ashlar/tpm/internal/hierarchy"
 	"github.com/ashlar-cloud/ashlar/tpm/internal/lockout"
 	"github.com/ashlar-cloud/ashlar/tpm/internal/nv"
@@ -55,6 +56,7 @@ type Engine struct {
 	commands *commandSet
 	buffer   uint32
 	instance [16]byte
+	tests    crypt.Tests
 	state    state
 	before   state // as it was before the command that is running or pending
 

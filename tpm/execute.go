@@ -55,11 +55,12 @@ func (e *Engine) Execute(req Request, cmd, buf []byte) (response []byte, commit 
 }
 
 // undo takes back what a command has done, but not the passing of time, nor
-// the end that any command puts to a _TPM_Hash_Start sequence.
+// what was tested, nor the end that any command puts to a _TPM_Hash_Start
+// sequence.
 func (e *Engine) undo() {
-	timing, lockout := e.state.timing, e.state.lockout
+	timing, lockout, test := e.state.timing, e.state.lockout, e.state.test
 	e.state = e.before
-	e.state.timing, e.state.lockout = timing, lockout
+	e.state.timing, e.state.lockout, e.state.test = timing, lockout, test
 	e.state.event = nil
 }
 
@@ -85,6 +86,7 @@ func (e *Engine) perform(c *call, cmd, buf []byte) tpm2.RC {
 	if rc = e.resolve(c); rc != tpm2.RCSuccess {
 		return rc
 	}
+	e.requireFor(c.objects[:])
 	if c.tag == tpm2.STSessions {
 		rc = e.parseAuthArea(c, body)
 	} else {
@@ -161,6 +163,9 @@ func (e *Engine) respond(c *call, buf []byte) tpm2.RC {
 	if c.tag == tpm2.STSessions {
 		binary.BigEndian.PutUint32(c.response[sizeAt:], uint32(len(c.response)-paramsAt))
 		e.buildResponseAuth(c, paramsAt)
+	}
+	if c.flush != 0 {
+		e.state.objects.Flush(c.flush)
 	}
 	if uint64(len(c.response)) > uint64(e.buffer) {
 		panic(fmt.Sprintf("a response of %d bytes does not fit the buffer of %d", len(c.response), e.buffer))
