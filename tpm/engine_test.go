@@ -16,6 +16,9 @@ type rig struct {
 	e     *Engine
 	clock *clock.Manual
 	cfg   Config
+
+	locality uint8
+	durable  []byte // the permanent state as last committed
 }
 
 // newRig manufactures a TPM and powers it on; with start set it is started.
@@ -37,6 +40,7 @@ func newRig(t *testing.T, start bool) *rig {
 // power makes a fresh engine from a permanent state.
 func (r *rig) power(state []byte) {
 	r.t.Helper()
+	r.durable = state
 	var err error
 	if r.e, err = New(r.cfg, state); err != nil {
 		r.t.Fatal(err)
@@ -45,9 +49,9 @@ func (r *rig) power(state []byte) {
 
 // execute runs raw bytes and settles the commit as durable.
 func (r *rig) execute(cmd []byte) []byte {
-	resp, commit := r.e.Execute(Request{}, cmd, nil)
+	resp, commit := r.e.Execute(Request{Locality: r.locality}, cmd, nil)
 	if commit.Pending() {
-		commit.State()
+		r.durable = commit.State()
 		commit.Done()
 	}
 	return resp

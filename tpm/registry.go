@@ -15,7 +15,10 @@ type commandSet struct {
 
 // registry is the chapters of Part 3 in their files.
 var registry = func() *commandSet {
-	all := slices.Concat(startupCommands, sessionCommands, policyCommands,
+	all := slices.Concat(startupCommands, sessionCommands,
+		primaryCommands, objectCommands, credentialCommands, contextCommands, duplicationCommands, testParmsCommands,
+		policyCommands,
+		integrityCommands, nvCommands,
 		selfTestCommands, randomCommands, asymmetricCommands, symmetricCommands, sequenceCommands,
 		signingCommands, attestationCommands)
 	slices.SortFunc(all, func(a, b command) int { return int(a.cc) - int(b.cc) })

@@ -47,7 +47,6 @@ var sections = []section{
 	{0x0201, 1, stateKind, func(e *Engine, c *tpm2.Codec) { e.state.hierarchies.WalkState(c) }},
 	{0x0202, 1, stateKind, func(e *Engine, c *tpm2.Codec) { e.state.timing.WalkState(c) }},
 	{0x0203, 1, stateKind, func(e *Engine, c *tpm2.Codec) { e.state.pcrs.WalkState(c) }},
-	{0x0204, 1, stateKind, func(e *Engine, c *tpm2.Codec) { e.state.nv.WalkState(c) }},
 	{0x0205, 1, stateKind, func(e *Engine, c *tpm2.Codec) { e.state.sessions.WalkState(c) }},
 	{0x0206, 1, stateKind, (*Engine).walkState},
 
@@ -57,6 +56,7 @@ var sections = []section{
 	{0x0304, 1, volatileKind, func(e *Engine, c *tpm2.Codec) { e.state.sessions.WalkVolatile(c) }},
 	{0x0305, 1, volatileKind, func(e *Engine, c *tpm2.Codec) { e.state.objects.WalkVolatile(c) }},
 	{0x0306, 1, volatileKind, (*Engine).walkVolatile},
+	{0x0307, 1, volatileKind, func(e *Engine, c *tpm2.Codec) { e.state.nv.WalkVolatile(c) }},
 }
 
 // walkPermanent visits the engine's own permanent state.

@@ -12,7 +12,7 @@ import (
 type Index struct {
 	Public tpm2.NVPublic
 	Auth   tpm2.Digest // without trailing zeros
-	Data   []byte      // Public.DataSize bytes
+	Data   []byte      // Public.DataSize bytes; all zero while not written
 	Name   tpm2.Name   // of Public, derived
 }
 
@@ -30,9 +30,15 @@ func (x *Index) Rename() { x.Name = x.Public.Name() }
 // Is reports whether all attributes in a are set.
 func (x *Index) Is(a tpm2.NVAttributes) bool { return x.Public.Attributes.Has(a) }
 
+// Type is the kind of Index.
+func (x *Index) Type() tpm2.NVType { return x.Public.Attributes.Type() }
+
 // State is all Indices.
 type State struct {
 	indices []*Index // in ascending order of handle; replaced, never changed in place
+	// maxCount is the largest value of a counter that was deleted: a new
+	// counter starts above it, so that deleting one does not turn it back.
+	maxCount uint64
 }
 
 func (s *State) find(h tpm2.Handle) (int, bool) {
@@ -61,13 +67,41 @@ func (s *State) Put(x *Index) {
 	s.indices = list
 }
 
-// Delete removes an Index.
-func (s *State) Delete(h tpm2.Handle) {
-	if i, ok := s.find(h); ok {
-		s.indices = slices.Delete(slices.Clone(s.indices), i, i+1)
-	}
-}
-
 // All gives the Indices in ascending order of handle; the list must not be
 // changed.
 func (s *State) All() []*Index { return s.indices }
+
+// Define adds an Index that is not written yet, if there is room for it beside
+// the persistent objects there are, else TPM_RC_NV_SPACE.
+func (s *State) Define(public *tpm2.NVPublic, auth tpm2.Digest, persistent int) tpm2.RC {
+	if !s.fits(public, persistent) {
+		return tpm2.RCNVSpace
+	}
+	x := &Index{Public: *public, Auth: auth, Data: make([]byte, public.DataSize)}
+	x.Public.AuthPolicy = slices.Clone(public.AuthPolicy)
+	x.Rename()
+	s.Put(x)
+	return tpm2.RCSuccess
+}
+
+// Delete removes an Index. The value of a counter is remembered, so that no
+// later counter repeats it.
+func (s *State) Delete(h tpm2.Handle) {
+	i, ok := s.find(h)
+	if !ok {
+		return
+	}
+	if x := s.indices[i]; x.Type() == tpm2.NTCounter && x.Is(tpm2.NVWritten) {
+		s.maxCount = max(s.maxCount, x.count())
+	}
+	s.indices = slices.Delete(slices.Clone(s.indices), i, i+1)
+}
+
+// DeleteOwners removes the Indices that the owner created, as TPM2_Clear does.
+func (s *State) DeleteOwners() {
+	for _, x := range s.indices {
+		if !x.Is(tpm2.NVPlatformCreate) {
+			s.Delete(x.Public.Index)
+		}
+	}
+}

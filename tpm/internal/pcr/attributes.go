@@ -25,9 +25,9 @@ var attributes = func() (a [tpm2.PCRCount]attribute) {
 	a[17] = attribute{reset: 0x10, extend: 0x1C}                    // D-RTM
 	a[18] = attribute{reset: 0x10, extend: 0x1C}
 	a[19] = attribute{reset: 0x10, extend: 0x0C}
-	a[20] = attribute{reset: 0x1C, extend: 0x0E}
-	a[21] = attribute{noIncrement: true, reset: 0x1C, extend: 0x04} // the dynamic OS
-	a[22] = attribute{noIncrement: true, reset: 0x1C, extend: 0x04}
+	a[20] = attribute{reset: 0x14, extend: 0x0E}
+	a[21] = attribute{noIncrement: true, reset: 0x14, extend: 0x04} // the dynamic OS
+	a[22] = attribute{noIncrement: true, reset: 0x14, extend: 0x04}
 	a[23] = attribute{noIncrement: true, reset: 0x0F, extend: 0x1F} // applications
 	return a
 }()
