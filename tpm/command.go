@@ -42,6 +42,10 @@ type command struct {
 	// slow: the command may search for primes, so an event loop should run it
 	// elsewhere.
 	slow bool
+	// padded: bytes after the parameters are ignored where the parameter area is
+	// exactly as long as the largest context, for Windows Server 2016 and 2019
+	// pad ContextLoad's to that.
+	padded bool
 
 	// Derived by define:
 	decrypt, encrypt bool // the first parameter, of command and response, can be encrypted
@@ -69,7 +73,7 @@ func define[I, O any, PI walkPtr[I], PO walkPtr[O]](d command, handler func(e *E
 		if rc := dec.RC(); rc != tpm2.RCSuccess {
 			return rc
 		}
-		if dec.Remaining() != 0 {
+		if dec.Remaining() != 0 && !(d.padded && len(c.params) == object.MaxContext) {
 			return tpm2.RCSize
 		}
 		out := new(O)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/ashlar-cloud/ashlar/tpm/internal/nv"
+	"github.com/ashlar-cloud/ashlar/tpm/internal/object"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
@@ -20,6 +21,21 @@ func (e *Engine) accessibleIndex(h tpm2.Handle) *nv.Index {
 		return nil
 	}
 	return x
+}
+
+// persistentObject gives a persistent object that the hierarchies' enables let
+// one see (ObjectLoadEvict), or nil: the owner keeps the endorsement
+// hierarchy's too, and may evict them while that is disabled.
+func (e *Engine) persistentObject(h tpm2.Handle, evict bool) *object.Object {
+	o := e.state.objects.Get(h)
+	keeper := tpm2.RHOwner
+	if h >= tpm2.PlatformPersistent {
+		keeper = tpm2.RHPlatform
+	}
+	if o == nil || !e.hierarchyOn(keeper) || !evict && !e.hierarchyOn(o.Hierarchy) {
+		return nil
+	}
+	return o
 }
 
 // entityAuth is an entity's authorization value.

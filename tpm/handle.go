@@ -29,6 +29,7 @@ const (
 	nvIndex                             // TPMI_RH_NV_INDEX
 	aPolicySession                      // TPMI_SH_POLICY
 	aContext                            // TPMI_DH_CONTEXT
+	aPersistent                         // TPMI_DH_PERSISTENT
 )
 
 // allows reports whether h is a value of the type.
@@ -72,6 +73,8 @@ func (k handleKind) allows(h tpm2.Handle) bool {
 		return h.Type() == tpm2.HTPolicySession && h.Index() < session.MaxActive
 	case aContext:
 		return h.IsSession() && h.Index() < session.MaxActive || h.Type() == tpm2.HTTransient && isObject(h)
+	case aPersistent:
+		return h.Type() == tpm2.HTPersistent
 	}
 	return false
 }
@@ -124,8 +127,7 @@ func (e *Engine) resolveOne(c *call, i int) tpm2.RC {
 			return tpm2.RCReferenceH0 + tpm2.RC(i)
 		}
 	case tpm2.HTPersistent:
-		c.objects[i] = e.state.objects.Get(h)
-		if c.objects[i] == nil || !e.hierarchyOn(c.objects[i].Hierarchy) {
+		if c.objects[i] = e.persistentObject(h, c.cmd.cc == tpm2.CCEvictControl); c.objects[i] == nil {
 			return tpm2.RCHandle
 		}
 	case tpm2.HTHMACSession, tpm2.HTPolicySession:

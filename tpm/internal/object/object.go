@@ -14,11 +14,9 @@ import (
 const (
 	// MaxTransient is the number of transient slots (MAX_LOADED_OBJECTS).
 	MaxTransient = 3
-	// MaxPersistent is the number of persistent objects.
+	// MaxPersistent is the number of persistent objects that the NV memory has
+	// room for.
 	MaxPersistent = 65
-	// PersistentSize is what each persistent object takes of the NV memory, in
-	// bytes, whatever its type.
-	PersistentSize = 2608
 	// MaxContext is the largest saved context in bytes
 	// (TPM_PT_MAX_OBJECT_CONTEXT).
 	MaxContext = 2692
@@ -197,15 +195,11 @@ func (s *State) Flush(h tpm2.Handle) bool {
 	return true
 }
 
-// Persist keeps an object under a handle that is free. It gives
-// TPM_RC_NV_SPACE where there are MaxPersistent already.
-func (s *State) Persist(h tpm2.Handle, o *Object) tpm2.RC {
-	if len(s.Persistent) >= MaxPersistent {
-		return tpm2.RCNVSpace
-	}
+// Persist keeps an object under a handle that is free. The caller has checked
+// that there is room in the NV memory.
+func (s *State) Persist(h tpm2.Handle, o *Object) {
 	i, _ := s.find(h)
 	s.Persistent = slices.Insert(slices.Clone(s.Persistent), i, Persistent{h, o})
-	return tpm2.RCSuccess
 }
 
 // Evict takes a persistent object away.
@@ -214,9 +208,6 @@ func (s *State) Evict(h tpm2.Handle) {
 		s.Persistent = slices.Delete(slices.Clone(s.Persistent), i, i+1)
 	}
 }
-
-// NVUsed is what the persistent objects take of the NV memory, in bytes.
-func (s *State) NVUsed() int { return len(s.Persistent) * PersistentSize }
 
 // FlushHierarchy empties the slots with objects of a hierarchy, and with evict
 // set takes its persistent objects too: what Clear and HierarchyControl do.

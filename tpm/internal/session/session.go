@@ -9,6 +9,7 @@ const (
 	MaxLoaded  = 3      // sessions in the TPM at a time
 	MaxActive  = 64     // sessions loaded or saved
 	ContextGap = 0xFFFF // distance between the oldest saved context and the next
+	MaxContext = 404    // bytes of the largest saved context (TPM_PT_MAX_SESSION_CONTEXT)
 )
 
 // Session is one loaded session. Slices are replaced, never changed in place,
