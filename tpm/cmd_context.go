@@ -145,7 +145,7 @@ func (e *Engine) evictControl(c *call, in *evictControlIn, _ *none) tpm2.RC {
 	if objects.Get(h) != nil {
 		return tpm2.RCNVDefined
 	}
-	if len(objects.Persistent) >= object.MaxPersistent {
+	if !e.state.nv.FitsObject(len(objects.Persistent)) {
 		return tpm2.RCNVSpace
 	}
 	objects.Persist(h, o)

@@ -34,15 +34,21 @@ var candidates = func() (list [][]byte) {
 
 // progress decodes b and says how far it came.
 func progress(d *command, b []byte) (rc tpm2.RC, off int) {
+	rc, _, off = progressIn(d, b)
+	return rc, off
+}
+
+// progressIn is progress with the number of the parameter that ended it.
+func progressIn(d *command, b []byte) (rc tpm2.RC, param, off int) {
 	dec := tpm2.NewDecoderFor(b, &impl)
 	d.newParams().Walk(&dec)
-	return dec.RC().Base(), len(b) - dec.Remaining()
+	return dec.RC().Base(), int(dec.RC()>>8) & 0xF, len(b) - dec.Remaining()
 }
 
 // sample finds parameters that the command's decoder accepts, by trying: more
 // bytes where there are too few, another value where one is refused.
 func sample(d *command) (b []byte, ok bool) {
-	for range 400 {
+	for range 1000 {
 		rc, off := progress(d, b)
 		switch rc {
 		case tpm2.RCSuccess:
@@ -72,18 +78,28 @@ func improve(d *command, b []byte, rc tpm2.RC, off int) bool {
 		copy(b[at:], old)
 		return false
 	}
-	if rc == tpm2.RCSize {
-		// The size of a structure that is complete: some field before it.
-		for at := off - 3; at >= 0; at-- {
-			if try(at, u16(uint16(off-at-2))) {
-				return true
-			}
-		}
+	if rc == tpm2.RCSize && sizeIt(d, b, off) {
+		return true
 	}
 	for _, v := range candidates {
 		if try(off-len(v), v) {
 			return true
 		}
+	}
+	return false
+}
+
+// sizeIt finds the size field of the structure that ends at off: the field with
+// which the decoder goes on to the next parameter.
+func sizeIt(d *command, b []byte, off int) bool {
+	_, param, _ := progressIn(d, b)
+	for at := 0; at < off-2; at++ {
+		old := binary.BigEndian.Uint16(b[at:])
+		binary.BigEndian.PutUint16(b[at:], uint16(off-at-2))
+		if rc, now, _ := progressIn(d, b); rc == tpm2.RCSuccess || now > param {
+			return true
+		}
+		binary.BigEndian.PutUint16(b[at:], old)
 	}
 	return false
 }
