@@ -211,7 +211,7 @@ func category(stage string) (rats.Category, rats.Value) {
 // compareValues compares the PCRs that no log explains.
 func (a *appraisal) compareValues() {
 	refs := a.References
-	explained := map[int]bool{imaPCR: a.imaUsed >= 0, 16: true, 23: true}
+	explained := map[int]bool{imaPCR: refs.IMA || a.imaUsed >= 0, 16: true, 23: true} // compareFiles sees to PCR 10
 	for _, m := range a.Measurements {
 		explained[m.PCR] = true
 	}

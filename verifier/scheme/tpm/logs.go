@@ -182,7 +182,7 @@ func (a *appraisal) measure() {
 
 func measureEvent(l *eventlog.Log, i int, alg tpm2.AlgID) (Measurement, bool) {
 	e := &l.Events[i]
-	if !e.Extends() {
+	if !e.Extends() || e.Digest(alg) == nil { // a loader may leave banks out
 		return Measurement{}, false
 	}
 	return Measurement{Log: "event", Number: e.Number, PCR: int(e.PCR), Stage: l.Stage(i).String(),

@@ -1,0 +1,72 @@
+package tpm
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/ashlar-cloud/ashlar/rats"
+)
+
+// FuzzAdd gives any bytes as a file of evidence, and appraises what comes of it.
+func FuzzAdd(f *testing.F) {
+	m := booted(&testing.T{}, "p256", bankSHA256)
+	q := m.evidence().Quotes[0]
+	for _, seed := range [][]byte{q.Message, q.Signature, m.events, m.ima,
+		[]byte(`{"format":"ashlar-tpm-evidence","version":1,"nonce":"00","akPublic":"","quotes":[]}`),
+		[]byte(`{"type":"evidence/1","quote":"/1RDRw==","algorithm":"11","pcrs":{"0":"AA=="}}`),
+		[]byte(`{"ak_tpm2b_public_b64":"AAA=","message_b64":"/1RDRw=="}`),
+		[]byte(`{"Static":{"TPMVersion":2},"AK":{"Public":"AAA="}}`),
+		{0x0a, 2, 0, 1, 0x12, 0}, []byte("10 00 ima-ng sha256:00 /x\n")} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, role := range []Role{RoleAuto, RolePCRs, RoleSig} {
+			e := &Evidence{}
+			if role != RoleAuto {
+				e.Quotes = []Quote{{Message: q.Message, Signature: q.Signature}}
+			}
+			if e.Add("x", role, b) != nil {
+				continue
+			}
+			r := Appraise(Request{Evidence: e, Nonce: nonce, HasNonce: true, Time: time.Now()})
+			if r.Status == rats.TierAffirming {
+				t.Error("any bytes are affirmed")
+			}
+			if r.Verdict != Valid && len(r.Why()) == 0 {
+				t.Errorf("%s without a reason", r.Verdict)
+			}
+		}
+		if p, err := RecordedPCRs("x", b); err == nil {
+			if _, err := json.Marshal(p); err != nil {
+				t.Errorf("PCR values that cannot be written: %v", err)
+			}
+		}
+	})
+}
+
+// FuzzParseReferences gives any bytes as reference values, and compares with
+// what is taken.
+func FuzzParseReferences(f *testing.F) {
+	m := booted(&testing.T{}, "p256", bankSHA256)
+	refs, err := MakeReferences([]*Evidence{m.evidence()}, time.Now())
+	if err != nil {
+		f.Fatal(err)
+	}
+	b, err := json.Marshal(refs)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add([]byte(`{"format":"ashlar-reference-values","version":1,"bank":"sha256","boots":[{"events":[]}]}`))
+	e := m.evidence()
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := ParseReferences(b)
+		if err != nil {
+			return
+		}
+		if res := m.appraise(e, r); res.Verdict != Valid && len(res.Why()) == 0 {
+			t.Errorf("%s without a reason", res.Verdict)
+		}
+	})
+}
