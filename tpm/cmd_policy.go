@@ -17,6 +17,8 @@ var policyCommands = []command{
 	define(policyCommand(tpm2.CCPolicyOR), (*Engine).policyOR),
 	define(policyCommand(tpm2.CCPolicyPCR), (*Engine).policyPCR),
 	define(policyCommand(tpm2.CCPolicyLocality), (*Engine).policyLocality),
+	define(policyCommand(tpm2.CCPolicyNV, handle{"authHandle", nvAuth, authUser},
+		handle{"nvIndex", nvIndex, authNone}), (*Engine).policyNV),
 	define(policyCommand(tpm2.CCPolicyCommandCode), (*Engine).policyCommandCode),
 	define(policyCommand(tpm2.CCPolicyAuthorize), (*Engine).policyAuthorize),
 	define(policyCommand(tpm2.CCPolicyAuthValue), (*Engine).policyAuthValue),
@@ -217,16 +219,10 @@ func (e *Engine) policySecret(c *call, in *authorization, out *authorizationOut)
 	return tpm2.RCSuccess
 }
 
-// policyORIn is a TPML_DIGEST of 2 to 8 branches.
-type policyORIn struct{ branches tpm2.DigestList }
+type policyORIn struct{ branches tpm2.PolicyBranches }
 
 // Walk visits the parameters.
-func (p *policyORIn) Walk(c *tpm2.Codec) {
-	c.Param(&p.branches)
-	if c.Decoding() && c.RC() == tpm2.RCSuccess && len(p.branches) < 2 {
-		c.Fail(tpm2.RCSize)
-	}
-}
+func (p *policyORIn) Walk(c *tpm2.Codec) { c.Param(&p.branches) }
 
 // policyOR is TPM2_PolicyOR (Part 3, 23.6).
 func (e *Engine) policyOR(c *call, in *policyORIn, _ *none) tpm2.RC {

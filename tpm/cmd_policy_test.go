@@ -98,3 +98,27 @@ func TestPolicySecret(t *testing.T) {
 	r.clock.Advance(5_000_000_000)
 	r.must(tpm2.RCExpired.P(4), tpm2.CCPolicySecret, endorsement, password(""), append(empty, u32(2))...)
 }
+
+func TestCompareNV(t *testing.T) {
+	for _, c := range []struct {
+		op   tpm2.EO
+		a, b []byte
+		want bool
+	}{
+		{tpm2.EOEq, []byte{1}, []byte{1}, true},
+		{tpm2.EONeq, []byte{1}, []byte{1}, false},
+		{tpm2.EOSignedGT, []byte{0xFF}, []byte{1}, false},
+		{tpm2.EOSignedLT, []byte{0xFE}, []byte{0xFF}, true},
+		{tpm2.EOUnsignedGT, []byte{0xFF}, []byte{1}, true},
+		{tpm2.EOUnsignedLE, []byte{1, 0}, []byte{1, 0}, true},
+		{tpm2.EOSignedGE, []byte{0, 1}, []byte{0xFF, 1}, true},
+		{tpm2.EOBitSet, []byte{0xF0}, []byte{0x30}, true},
+		{tpm2.EOBitSet, []byte{0xF0}, []byte{0x31}, false},
+		{tpm2.EOBitClear, []byte{0xF0}, []byte{0x0F}, true},
+		{tpm2.EOBitClear, []byte{0xF0}, []byte{0x1F}, false},
+	} {
+		if got := compare(c.op, c.a, c.b); got != c.want {
+			t.Errorf("operation %d on %x and %x: %v", c.op, c.a, c.b, got)
+		}
+	}
+}

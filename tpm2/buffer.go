@@ -98,6 +98,12 @@ type DigestList []Digest
 // Walk visits the digests.
 func (l *DigestList) Walk(c *Codec) { List[Digest](c, (*[]Digest)(l), maxDigestList) }
 
+// PolicyBranches is the TPML_DIGEST of PolicyOR: 2 to 8 digests.
+type PolicyBranches []Digest
+
+// Walk visits the digests; fewer than two are RCSize.
+func (l *PolicyBranches) Walk(c *Codec) { ListRange[Digest](c, (*[]Digest)(l), 2, maxDigestList) }
+
 // HandleList is a TPML_HANDLE (Part 2, 10.9.3).
 type HandleList []Handle
 

@@ -275,13 +275,16 @@ type walkPtr[T any] interface {
 
 // List walks a TPML: a UINT32 count of at most max, else RCSize, then the
 // elements.
-func List[T any, P walkPtr[T]](c *Codec, list *[]T, max int) {
+func List[T any, P walkPtr[T]](c *Codec, list *[]T, max int) { ListRange[T, P](c, list, 0, max) }
+
+// ListRange is List with a least count, else RCSize.
+func ListRange[T any, P walkPtr[T]](c *Codec, list *[]T, min, max int) {
 	n := uint32(len(*list))
 	c.U32(&n)
 	if c.rc != RCSuccess {
 		return
 	}
-	if int64(n) > int64(max) {
+	if int64(n) < int64(min) || int64(n) > int64(max) {
 		c.Fail(RCSize)
 		return
 	}

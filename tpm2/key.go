@@ -228,7 +228,8 @@ type Signature struct {
 // Walk visits the signature; a scheme that is not one is RCScheme.
 func (s *Signature) Walk(c *Codec) {
 	c.U16((*uint16)(&s.Alg))
-	if c.mode == modeEncode && s.Alg == AlgNull {
+	// A TPM gives a null signature where there is no key, but takes none.
+	if s.Alg == AlgNull && c.impl == nil {
 		return
 	}
 	if c.rc == RCSuccess && !s.Alg.isSigning(c.accepts()) {
