@@ -128,6 +128,9 @@ func (s *State) WalkPermanent(c *tpm2.Codec) {
 		h.walkAuth(c)
 	}
 	c.Bool(&s.DisableClear)
+	if c.Decoding() { // until Startup, for who is suspended before it
+		s.Platform.PolicyAlg = tpm2.AlgNull
+	}
 }
 
 // WalkState visits what Shutdown(STATE) saves besides.
