@@ -1,0 +1,158 @@
+package swtpm
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/ashlar-cloud/ashlar/internal/store"
+	"github.com/ashlar-cloud/ashlar/tpm"
+)
+
+// BlobType names a state that the control channel carries.
+type BlobType uint32
+
+// Types of state blobs.
+const (
+	BlobPermanent BlobType = 1
+	BlobVolatile  BlobType = 2
+	BlobSaveState BlobType = 3 // of TPM 1.2: always absent
+)
+
+// MaxBlob is the largest state in bytes that SET_STATEBLOB takes.
+const MaxBlob = store.MaxSize
+
+// lock takes the lock on the state directory where it is not held. What
+// another process wrote meanwhile is replaced by the state of the engine that
+// runs here: who asks for the lock says that the TPM lives on here.
+func (h *Host) lock(retries int) Result {
+	if h.cfg.Dir.Locked() {
+		return OK
+	}
+	if err := h.cfg.Dir.Lock(retries); err != nil {
+		h.log.Error("the state cannot be locked", "err", err)
+		return Fail
+	}
+	if h.engine == nil {
+		return OK
+	}
+	v, err := put(h.state.permanent, h.engine.Permanent())
+	if err != nil {
+		h.log.Error("the state cannot be taken back", "err", err)
+		h.unlock()
+		return Fail
+	}
+	h.state.version = v
+	return OK
+}
+
+func (h *Host) unlock() {
+	if err := h.cfg.Dir.Unlock(); err != nil {
+		h.log.Error("the state cannot be unlocked", "err", err)
+	}
+}
+
+// StoreVolatile saves the running state beside the permanent one; the next
+// power on goes on from it.
+func (h *Host) StoreVolatile() Result {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.engine == nil {
+		return BadOrdinal
+	}
+	if _, err := put(h.state.volatile, h.engine.SaveVolatile()); err != nil {
+		h.log.Error("the volatile state was not saved", "err", err)
+		return Fail
+	}
+	h.suspended = true
+	return OK
+}
+
+// StateBlob gives a state of the running TPM.
+func (h *Host) StateBlob(t BlobType) ([]byte, Result) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.engine == nil {
+		return nil, BadOrdinal
+	}
+	switch t {
+	case BlobPermanent:
+		return h.engine.Permanent(), OK
+	case BlobVolatile:
+		h.suspended = true
+		return h.engine.SaveVolatile(), OK
+	case BlobSaveState:
+		if h.cfg.ReleaseOutgoing {
+			h.unlock()
+		}
+		return nil, Retry
+	}
+	return nil, Fail
+}
+
+// SetStateBlob keeps a state for the next power on, which must be off now. A
+// state that cannot be read, or a volatile one that does not belong to the
+// permanent one, is refused with BadParameter before anything is written.
+func (h *Host) SetStateBlob(t BlobType, b []byte) Result {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.engine != nil {
+		return BadOrdinal
+	}
+	if r := h.lock(0); r != OK {
+		return IOError
+	}
+	var err error
+	switch t {
+	case BlobPermanent:
+		err = h.setPermanent(b)
+	case BlobVolatile:
+		err = h.setVolatile(b)
+	case BlobSaveState:
+		if len(b) != 0 {
+			return BadParameter
+		}
+	default:
+		return BadParameter
+	}
+	if err != nil {
+		h.log.Error("the state was not taken", "type", uint32(t), "err", err)
+		if errors.Is(err, errBadBlob) {
+			return BadParameter
+		}
+		return Fail
+	}
+	return OK
+}
+
+// errBadBlob says that a state that came in was not one to go on from.
+var errBadBlob = errors.New("the state that came in cannot be used")
+
+// setPermanent puts a state into the permanent file. A volatile state that
+// belonged to the one before goes first.
+func (h *Host) setPermanent(b []byte) error {
+	if _, err := tpm.New(h.cfg.Engine, b); err != nil {
+		return fmt.Errorf("%w: %w", errBadBlob, err)
+	}
+	if _, _, err := h.state.permanent.Load(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := h.state.volatile.Remove(); err != nil {
+		return err
+	}
+	_, err := put(h.state.permanent, b)
+	return err
+}
+
+// setVolatile puts a state into the volatile file.
+func (h *Host) setVolatile(b []byte) error {
+	permanent, err := h.state.load()
+	if err != nil {
+		return err
+	}
+	if _, err := tpm.Resume(h.cfg.Engine, permanent, b); err != nil {
+		return fmt.Errorf("%w: %w", errBadBlob, err)
+	}
+	_, err = put(h.state.volatile, b)
+	return err
+}

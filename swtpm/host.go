@@ -1,0 +1,323 @@
+package swtpm
+
+import (
+	"encoding/binary"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ashlar-cloud/ashlar/internal/store"
+	"github.com/ashlar-cloud/ashlar/tpm"
+	"github.com/ashlar-cloud/ashlar/tpm2"
+)
+
+// Limits of the buffer size in bytes that SET_BUFFERSIZE can negotiate.
+const (
+	MinBufferSize = tpm.MinBufferSize
+	MaxBufferSize = tpm.DefaultBufferSize
+)
+
+// Config says what a Host is made of.
+type Config struct {
+	Dir    *store.Dir // where the state files are
+	Engine tpm.Config // BufferSize 0 = MaxBufferSize
+	Log    *slog.Logger
+
+	// NoAutoShutdown leaves out the Shutdown that is sent before power off
+	// where the guest sent none.
+	NoAutoShutdown bool
+	// RejectLocality4 refuses locality 4 to control and data channel.
+	RejectLocality4 bool
+	// AllowSetLocality accepts the vTPM proxy's SetLocality command.
+	AllowSetLocality bool
+	// Incoming leaves the lock on the state directory to the source of a
+	// migration until a state arrives, or the first command.
+	Incoming bool
+	// ReleaseOutgoing gives the lock up when the last state blob was read.
+	ReleaseOutgoing bool
+}
+
+// Host gives one engine its power, its locality and its disk. Its methods may
+// be called from several goroutines; all but Cancel and HoldCancel wait for a
+// running command.
+type Host struct {
+	cfg Config
+	log *slog.Logger
+
+	powered atomic.Bool // engine != nil, readable while a command runs
+
+	mu        sync.Mutex // held while a command runs
+	engine    *tpm.Engine
+	buffer    uint32 // buffer size of the next power on
+	locality  uint8
+	suspended bool // the volatile state was saved and nothing came since
+	nvOff     bool // the simulator took the NV away
+	state     states
+
+	cancelMu sync.Mutex
+	running  chan struct{} // closed to cancel the running command; nil = none
+	held     bool          // the simulator holds the cancel line
+}
+
+// NewHost makes a host whose TPM is off.
+func NewHost(cfg Config) *Host {
+	h := &Host{cfg: cfg, log: cfg.Log, buffer: cfg.Engine.BufferSize}
+	if h.log == nil {
+		h.log = slog.New(slog.DiscardHandler)
+	}
+	if h.buffer == 0 {
+		h.buffer = MaxBufferSize
+	}
+	h.state = newStates(cfg.Dir)
+	return h
+}
+
+// On reports whether the TPM has power.
+func (h *Host) On() bool { return h.powered.Load() }
+
+// PowerOn is INIT: it ends what ran before, reads the state files, makes a
+// new TPM where there are none, and goes on from a volatile state where there
+// is one. deleteVolatile removes that file when it has been read.
+func (h *Host) PowerOn(deleteVolatile bool) Result {
+	h.Cancel()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.powerOff(true)
+	if err := h.powerOn(deleteVolatile); err != nil {
+		h.log.Error("the TPM cannot be started", "err", err)
+		return Fail
+	}
+	return OK
+}
+
+// Start is PowerOn for who can show the error to a person.
+func (h *Host) Start() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.engine != nil {
+		return nil
+	}
+	return h.powerOn(false)
+}
+
+func (h *Host) powerOn(deleteVolatile bool) error {
+	if !h.cfg.Incoming {
+		if err := h.cfg.Dir.Lock(0); err != nil {
+			return err
+		}
+	}
+	cfg := h.cfg.Engine
+	cfg.BufferSize = h.buffer
+	e, err := h.state.start(cfg)
+	if err == nil && deleteVolatile {
+		err = h.state.volatile.Remove()
+	}
+	if err != nil {
+		return err
+	}
+	h.engine, h.suspended = e, false
+	h.powered.Store(true)
+	return nil
+}
+
+// PowerOff is STOP: it sends Shutdown where the guest did not, and takes the
+// power away.
+func (h *Host) PowerOff() {
+	h.Cancel()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.powerOff(true)
+}
+
+// Cut takes the power away without warning.
+func (h *Host) Cut() {
+	h.Cancel()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.powerOff(false)
+}
+
+// Close cuts nothing short: it powers off and lets the state files go.
+func (h *Host) Close() error {
+	h.PowerOff()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.state.close()
+	return h.cfg.Dir.Unlock()
+}
+
+func (h *Host) powerOff(orderly bool) {
+	if h.engine == nil {
+		return
+	}
+	if orderly && !h.cfg.NoAutoShutdown && !h.suspended && h.engine.NeedsShutdown() {
+		h.shutdown()
+	}
+	h.engine = nil
+	h.powered.Store(false)
+}
+
+// shutdown sends Shutdown(STATE), which serves any Startup, else
+// Shutdown(CLEAR), so that a reset does not count towards lockout.
+func (h *Host) shutdown() {
+	for _, su := range []uint16{suState, suClear} {
+		rsp := h.execute(0, nil, startupCommand(ccShutdown, su), nil)
+		if rc := responseCode(rsp); rc == tpm2.RCSuccess || rc == tpm2.RCInitialize {
+			return
+		}
+	}
+	h.log.Warn("the TPM could not be shut down in order")
+}
+
+// Command codes and startup types of the commands that a host sends itself
+// (Part 2, 6.5.2 and 6.10).
+const (
+	ccStartup  = 0x00000144
+	ccShutdown = 0x00000145
+	suClear    = 0
+	suState    = 1
+)
+
+func startupCommand(cc uint32, su uint16) []byte {
+	b := binary.BigEndian.AppendUint16(nil, 0x8001)
+	b = binary.BigEndian.AppendUint32(b, 12)
+	b = binary.BigEndian.AppendUint32(b, cc)
+	return binary.BigEndian.AppendUint16(b, su)
+}
+
+// Startup sends TPM2_Startup, of type STATE or CLEAR.
+func (h *Host) Startup(state bool) tpm2.RC {
+	su := uint16(suClear)
+	if state {
+		su = suState
+	}
+	return responseCode(h.Execute(0, startupCommand(ccStartup, su), nil))
+}
+
+// Execute runs one command at the given locality and gives the response,
+// appended to buf[:0], when all that it changed is durable. Without power the
+// answer is TPM_RC_FAILURE.
+func (h *Host) Execute(locality uint8, cmd, buf []byte) []byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.engine == nil {
+		return errorResponse(buf, tpm2.RCFailure)
+	}
+	if h.lock(0) != OK { // another process may run this TPM now
+		return errorResponse(buf, tpm2.RCFailure)
+	}
+	if !h.mayUse(locality) {
+		return errorResponse(buf, tpm2.RCLocality)
+	}
+	h.suspended = false
+	cancel := h.arm()
+	defer h.disarm()
+	return h.execute(locality, cancel, cmd, buf)
+}
+
+func (h *Host) execute(locality uint8, cancel <-chan struct{}, cmd, buf []byte) []byte {
+	rsp, commit := h.engine.Execute(tpm.Request{Locality: locality, Cancel: cancel}, cmd, buf)
+	if !commit.Pending() {
+		return rsp
+	}
+	if !h.save(commit.State()) {
+		return commit.Rollback(buf)
+	}
+	commit.Done()
+	return rsp
+}
+
+// save makes a permanent state durable.
+func (h *Host) save(state []byte) bool {
+	if h.nvOff {
+		return false
+	}
+	if err := h.state.save(state); err != nil {
+		h.log.Error("the state was not saved, the command is undone", "err", err)
+		return false
+	}
+	return true
+}
+
+// settle finishes what a hash sequence or another event changed.
+func (h *Host) settle(commit tpm.Commit) Result {
+	if !commit.Pending() {
+		return OK
+	}
+	if !h.save(commit.State()) {
+		commit.Rollback(nil)
+		return IOError
+	}
+	commit.Done()
+	return OK
+}
+
+// arm makes the running command one that can be cancelled.
+func (h *Host) arm() <-chan struct{} {
+	h.cancelMu.Lock()
+	defer h.cancelMu.Unlock()
+	h.running = make(chan struct{})
+	if h.held {
+		close(h.running)
+	}
+	return h.running
+}
+
+func (h *Host) disarm() {
+	h.cancelMu.Lock()
+	h.running = nil
+	h.cancelMu.Unlock()
+}
+
+// Cancel asks the running command to end. It does not wait, and does nothing
+// where none runs.
+func (h *Host) Cancel() {
+	h.cancelMu.Lock()
+	defer h.cancelMu.Unlock()
+	h.signal()
+}
+
+// signal closes the channel of the running command once.
+func (h *Host) signal() {
+	if h.running == nil {
+		return
+	}
+	select {
+	case <-h.running:
+	default:
+		close(h.running)
+	}
+}
+
+// HoldCancel sets the simulator's cancel line: while it is on, commands that
+// can be cancelled are.
+func (h *Host) HoldCancel(on bool) {
+	h.cancelMu.Lock()
+	defer h.cancelMu.Unlock()
+	h.held = on
+	if on {
+		h.signal()
+	}
+}
+
+// SetNV gives or takes the simulator's NV. While it is off, no state can be
+// saved and commands that need it answer TPM_RC_NV_UNAVAILABLE.
+func (h *Host) SetNV(available bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.nvOff = !available
+}
+
+// errorResponse is a response without parameters.
+func errorResponse(buf []byte, rc tpm2.RC) []byte {
+	b := binary.BigEndian.AppendUint16(buf[:0], 0x8001)
+	b = binary.BigEndian.AppendUint32(b, 10)
+	return binary.BigEndian.AppendUint32(b, uint32(rc))
+}
+
+func responseCode(rsp []byte) tpm2.RC {
+	if len(rsp) < 10 {
+		return tpm2.RCFailure
+	}
+	return tpm2.RC(binary.BigEndian.Uint32(rsp[6:]))
+}

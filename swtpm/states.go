@@ -1,0 +1,144 @@
+package swtpm
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/ashlar-cloud/ashlar/internal/store"
+	"github.com/ashlar-cloud/ashlar/tpm"
+)
+
+// Names of the state files. swtpm's own is foreignName.
+const (
+	permanentName = "tpm2-00.ashlar"
+	volatileName  = "tpm2-00.ashlar-volatile"
+	foreignName   = "tpm2-00.permall"
+)
+
+// states are the files behind a TPM.
+type states struct {
+	dir       *store.Dir
+	permanent *store.File
+	volatile  *store.File
+	version   store.Version // of permanent, as last loaded or saved
+}
+
+func newStates(dir *store.Dir) states {
+	return states{dir: dir, permanent: dir.File(permanentName), volatile: dir.File(volatileName)}
+}
+
+// start makes an engine from the files.
+func (s *states) start(cfg tpm.Config) (*tpm.Engine, error) {
+	permanent, err := s.load()
+	if errors.Is(err, fs.ErrNotExist) {
+		permanent, err = s.manufacture(cfg, tpm.Options{})
+	}
+	if err != nil {
+		return nil, err
+	}
+	volatile, _, err := s.volatile.Load()
+	switch {
+	case err == nil:
+		e, err := tpm.Resume(cfg, permanent, volatile)
+		if err != nil {
+			return nil, fmt.Errorf("state file %s: %w", s.volatile.Path(), err)
+		}
+		return e, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	e, err := tpm.New(cfg, permanent)
+	if err != nil {
+		return nil, fmt.Errorf("state file %s: %w", s.permanent.Path(), err)
+	}
+	return e, nil
+}
+
+func (s *states) load() (b []byte, err error) {
+	b, s.version, err = s.permanent.Load()
+	return b, err
+}
+
+// manufacture makes the state of a new TPM and keeps it.
+func (s *states) manufacture(cfg tpm.Config, opt tpm.Options) ([]byte, error) {
+	foreign := filepath.Join(s.dir.Path(), foreignName)
+	if _, err := os.Lstat(foreign); !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s is a state of swtpm, which this version cannot take over; "+
+			"it is left as it is: give another directory to make a new TPM", foreign)
+	}
+	b, err := tpm.Manufacture(cfg, opt)
+	if err != nil {
+		return nil, err
+	}
+	return b, s.save(b)
+}
+
+// Manufacture makes a new TPM in a directory whose lock the caller holds, and
+// gives the path of its state. A state that is there already, of this program
+// or of swtpm, is an error and stays as it is.
+func Manufacture(dir *store.Dir, cfg tpm.Config, opt tpm.Options) (path string, err error) {
+	s := newStates(dir)
+	defer s.close()
+	switch _, err := s.load(); {
+	case err == nil:
+		return "", fmt.Errorf("%s is the state of a TPM already; it is left as it is: choose another directory", s.permanent.Path())
+	case !errors.Is(err, fs.ErrNotExist):
+		return "", err
+	}
+	_, err = s.manufacture(cfg, opt)
+	return s.permanent.Path(), err
+}
+
+// save makes a permanent state durable.
+func (s *states) save(b []byte) error {
+	v, err := s.permanent.Swap(s.version, b)
+	if err == nil {
+		s.version = v
+	}
+	return err
+}
+
+// put writes a state whatever is there now, as long as that can be read.
+func put(f *store.File, b []byte) (store.Version, error) {
+	_, v, err := f.Load()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, err
+	}
+	return f.Swap(v, b)
+}
+
+func (s *states) close() {
+	s.permanent.Close()
+	s.volatile.Close()
+}
+
+// StateInfo tells of one saved state.
+type StateInfo struct {
+	Name string `json:"name"` // "permall" or "volatile"
+	Size int    `json:"size"` // in bytes
+}
+
+// States lists the saved states in a directory under the names that swtpm
+// gives them.
+func States(dir *store.Dir) ([]StateInfo, error) {
+	s := newStates(dir)
+	defer s.close()
+	list := []StateInfo{}
+	for _, f := range []struct {
+		name string
+		file *store.File
+	}{{"permall", s.permanent}, {"volatile", s.volatile}} {
+		b, _, err := f.file.Load()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, StateInfo{f.name, len(b)})
+	}
+	return list, nil
+}
