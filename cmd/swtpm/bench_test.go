@@ -1,0 +1,153 @@
+package main
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// benchVariable asks for the comparison; 'make bench' sets it.
+const benchVariable = "ASHLAR_BENCH"
+
+// TestBench runs this swtpm and Debian's interleaved, connected as QEMU
+// connects, and prints medians and their ratios.
+func TestBench(t *testing.T) {
+	if os.Getenv(benchVariable) == "" {
+		t.Skipf("set %s=1 to compare with Debian's swtpm", benchVariable)
+	}
+	needTools(t, "swtpm")
+	dir := shortDir(t)
+	program := join(dir, "ashlar-swtpm")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	ours := &side{t: t, name: "ours", program: program, dir: join(dir, "a")}
+	theirs := &side{t: t, name: "swtpm", program: "swtpm", dir: join(dir, "b")}
+	pair := []*side{ours, theirs}
+
+	fmt.Printf("%-30s %6s %12s %12s %8s\n", "", "runs", "ours", "swtpm", "swtpm/ours")
+	benchSpawn(pair)
+	for _, s := range pair {
+		s.start()
+	}
+	for _, stage := range stages {
+		stage(ours)
+		stage(theirs)
+		for i := range ours.rows {
+			benchRow(ours, theirs, i)
+		}
+		ours.clear()
+		theirs.clear()
+	}
+	for _, s := range pair {
+		s.memory()
+	}
+	printRow("memory after all that (KiB)", 1, ours.rss, theirs.rss)
+}
+
+// benchSpawn measures the time from the start of the process to the answer
+// to its first command, on a state that exists, and the memory it has then.
+func benchSpawn(pair []*side) {
+	const runs = 15
+	var spent [2][]float64
+	var memory [2][]float64
+	for run := range runs + 1 {
+		for i, s := range pair {
+			before := time.Now()
+			s.start()
+			d := time.Since(before)
+			s.memory()
+			s.end()
+			if run > 0 { // the first makes the state
+				spent[i] = append(spent[i], d.Seconds()*1e6)
+				memory[i] = append(memory[i], s.rss)
+			}
+		}
+	}
+	printRow("start to first answer (us)", runs, median(spent[0]), median(spent[1]))
+	printRow("memory at start (KiB)", runs, median(memory[0]), median(memory[1]))
+}
+
+const (
+	benchTime = 1200 * time.Millisecond // for one command on both sides
+	benchMost = 400                     // runs of one command
+	benchMin  = 12
+)
+
+// benchRow measures one command on both sides in turn.
+func benchRow(ours, theirs *side, i int) {
+	var spent [2][]float64
+	begin := time.Now()
+	n := 0
+	for ; n < benchMost && (n < benchMin || time.Since(begin) < benchTime); n++ {
+		for k, s := range []*side{ours, theirs} {
+			spent[k] = append(spent[k], s.run(&s.rows[i], n).Seconds()*1e6)
+		}
+	}
+	printRow(ours.rows[i].name+" (us)", n, median(spent[0]), median(spent[1]))
+}
+
+func printRow(name string, n int, ours, theirs float64) {
+	fmt.Printf("%-30s %6d %12.1f %12.1f %8.2f\n", name, n, ours, theirs, theirs/ours)
+}
+
+func median(v []float64) float64 {
+	slices.Sort(v)
+	return v[len(v)/2]
+}
+
+// row is one command as bytes, ready to be sent again and again.
+type row struct {
+	name  string
+	cmd   []byte
+	flush bool // its response begins with a handle to flush
+	vary  bool // its last bytes change from run to run
+}
+
+// run sends a row's command and gives the time to its answer.
+func (s *side) run(r *row, n int) time.Duration {
+	if r.vary {
+		binary.BigEndian.PutUint32(r.cmd[len(r.cmd)-6:], uint32(n)+1)
+	}
+	before := time.Now()
+	rsp, err := s.data.Send(r.cmd)
+	d := time.Since(before)
+	if err != nil {
+		s.t.Fatalf("%s: %s: %v", s.name, r.name, err)
+	}
+	if rc := binary.BigEndian.Uint32(rsp[6:]); rc != 0 {
+		s.t.Fatalf("%s: %s: response code %#x", s.name, r.name, rc)
+	}
+	if r.flush {
+		s.flush(binary.BigEndian.Uint32(rsp[10:]))
+	}
+	return d
+}
+
+func (s *side) flush(handle uint32) {
+	cmd := []byte{0x80, 1, 0, 0, 0, 14, 0, 0, 1, 0x65}
+	rsp, err := s.data.Send(binary.BigEndian.AppendUint32(cmd, handle))
+	if err != nil || binary.BigEndian.Uint32(rsp[6:]) != 0 {
+		s.t.Fatalf("%s: FlushContext: %x %v", s.name, rsp, err)
+	}
+}
+
+// memory reads the resident memory of the process in KiB.
+func (s *side) memory() {
+	b, err := os.ReadFile(filepath.Join("/proc", fmt.Sprint(s.process.cmd.Process.Pid), "status"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(b), "VmRSS:")
+	if _, err := fmt.Sscan(rest, &s.rss); err != nil {
+		s.t.Fatal(err)
+	}
+}

@@ -1,0 +1,62 @@
+package main
+
+const usage = `Usage: swtpm socket --tpm2 --tpmstate dir=DIR [options]
+
+A TPM 2.0 for a virtual machine, reached over sockets as QEMU, libvirt and
+tpm2-tools do it.
+
+Where it is reached:
+  --ctrl type=unixio,path=PATH[,mode=0770][,uid=U][,gid=G][,terminate]
+  --ctrl type=unixio,fd=N|clientfd=N[,terminate]
+  --ctrl type=tcp,port=P[,bindaddr=ADDR[,ifname=IF]][,terminate]  or fd=N
+                   the control channel, which QEMU needs
+  --server type=tcp,port=P[,bindaddr=ADDR[,ifname=IF]][,disconnect]
+  --server type=unixio,path=PATH[,mode=0770][,uid=U][,gid=G]
+  --server type=tcp|unixio,fd=N
+                   the data channel; disconnect ends a connection after one
+                   command, fd is a connection and ends the TPM with it
+  --server type=mssim,port=P[,bindaddr=ADDR]
+                   the TCG simulator's protocol: commands on P, platform on P+1
+  -p, --port P     the same as --server type=tcp,port=P,disconnect
+  -f, --fd N       the same as --server type=tcp,fd=N
+
+What it keeps:
+  --tpmstate dir=DIR[,mode=0640][,lock]  or  backend-uri=dir://DIR
+                   the directory of the state, or $TPM_PATH; a new TPM is made
+                   where there is none. Each change is on the disk before its
+                   command is answered.
+  --migration incoming,release-lock-outgoing
+                   for a directory that two hosts share
+
+How it behaves:
+  --tpm2           needed: there is no TPM 1.2
+  --flags not-need-init,startup-clear|startup-state|startup-none,disable-auto-shutdown
+                   power on at once, send Startup, send no Shutdown at the end
+  --locality reject-locality-4,allow-set-locality
+  -t, --terminate  end when the data channel's client is gone
+  -d, --daemon     go to the background when ready
+  -r, --runas USER
+  --pid file=PATH|fd=N
+  --log file=PATH|fd=N[,level=N][,prefix=TEXT][,truncate]
+                   file=- is silent; levels: 1 errors, 2 more, 5 all
+  --seccomp action=none
+
+What it tells:
+  --print-capabilities   its features, as JSON
+  --print-states         the saved states in --tpmstate, as JSON
+  --print-info FLAGS     about the TPM, as JSON: 1 specification, 2 make, 4 keys
+  --version, -h, --help
+
+Examples:
+  swtpm socket --tpm2 --tpmstate dir=vm1 --ctrl type=unixio,path=vm1.sock
+      for QEMU: -chardev socket,id=t,path=vm1.sock
+                -tpmdev emulator,id=t0,chardev=t -device tpm-crb,tpmdev=t0
+  swtpm socket --tpm2 --tpmstate dir=t --flags not-need-init,startup-clear \
+      --server type=tcp,port=2321 --ctrl type=tcp,port=2322
+      for tpm2-tools: export TPM2TOOLS_TCTI=swtpm:port=2321
+  swtpm socket --tpm2 --tpmstate dir=t --server type=mssim,port=2321
+      for tpm2-tools: export TPM2TOOLS_TCTI=mssim:port=2321
+
+Exit codes: 0 ended in order, or printed what was asked; 1 anything else, with
+one line on standard error that says why.
+`

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// options are those of 'swtpm socket', as given.
+type options struct {
+	ctrl, server, tpmstate, log, pid string
+	flags, locality, migration       string
+	seccomp, runas                   string
+	port, fd                         string
+	info                             string
+
+	terminate, daemon, tpm2        bool
+	printCapabilities, printStates bool
+	printVersion, printHelp        bool
+}
+
+// option is one option: its names, and where it goes.
+type option struct {
+	long  string
+	short string
+	text  func(*options) *string // takes a value
+	flag  func(*options) *bool   // takes none
+	not   string                 // known, refused with this reason
+}
+
+var optionTable = []option{
+	{long: "ctrl", text: func(o *options) *string { return &o.ctrl }},
+	{long: "server", text: func(o *options) *string { return &o.server }},
+	{long: "tpmstate", text: func(o *options) *string { return &o.tpmstate }},
+	{long: "log", text: func(o *options) *string { return &o.log }},
+	{long: "pid", text: func(o *options) *string { return &o.pid }},
+	{long: "flags", text: func(o *options) *string { return &o.flags }},
+	{long: "locality", text: func(o *options) *string { return &o.locality }},
+	{long: "migration", text: func(o *options) *string { return &o.migration }},
+	{long: "seccomp", text: func(o *options) *string { return &o.seccomp }},
+	{long: "runas", short: "r", text: func(o *options) *string { return &o.runas }},
+	{long: "port", short: "p", text: func(o *options) *string { return &o.port }},
+	{long: "fd", short: "f", text: func(o *options) *string { return &o.fd }},
+	{long: "print-info", text: func(o *options) *string { return &o.info }},
+	{long: "terminate", short: "t", flag: func(o *options) *bool { return &o.terminate }},
+	{long: "daemon", short: "d", flag: func(o *options) *bool { return &o.daemon }},
+	{long: "tpm2", flag: func(o *options) *bool { return &o.tpm2 }},
+	{long: "print-capabilities", flag: func(o *options) *bool { return &o.printCapabilities }},
+	{long: "print-states", flag: func(o *options) *bool { return &o.printStates }},
+	{long: "version", flag: func(o *options) *bool { return &o.printVersion }},
+	{long: "help", short: "h", flag: func(o *options) *bool { return &o.printHelp }},
+
+	{long: "key", not: "the state is not encrypted by this version: put the directory on an encrypted disk"},
+	{long: "migration-key", not: "the state is not encrypted by this version: encrypt the migration, for example by TLS"},
+	{long: "tpm", not: "there is no TPM 1.2 in this version: use --tpm2"},
+	{long: "chroot", short: "R", not: "it is not in this version: start swtpm in a chroot or a container"},
+	{long: "profile", not: "profiles are not in this version"},
+	{long: "print-profiles", not: "profiles are not in this version"},
+	{long: "pcap", not: "it is not in this version"},
+}
+
+// parseOptions reads the command line as getopt_long does: --name value,
+// --name=value, unique beginnings of names, -p value, -pvalue, -td.
+func parseOptions(args []string) (options, error) {
+	var o options
+	for len(args) > 0 {
+		arg := args[0]
+		args = args[1:]
+		var err error
+		switch {
+		case strings.HasPrefix(arg, "--") && arg != "--":
+			args, err = o.long(arg[2:], args)
+		case strings.HasPrefix(arg, "-") && arg != "-":
+			args, err = o.shorts(arg[1:], args)
+		default:
+			err = fmt.Errorf("'%s' is no option: see 'swtpm socket --help'", arg)
+		}
+		if err != nil {
+			return o, err
+		}
+	}
+	return o, nil
+}
+
+func (o *options) long(arg string, args []string) ([]string, error) {
+	name, value, given := strings.Cut(arg, "=")
+	opt, err := findOption(name)
+	if err != nil {
+		return nil, err
+	}
+	return o.set(opt, "--"+opt.long, value, given, args)
+}
+
+// shorts reads a group of one-letter options.
+func (o *options) shorts(group string, args []string) ([]string, error) {
+	for i := range len(group) {
+		opt := findShort(group[i : i+1])
+		if opt == nil {
+			return nil, fmt.Errorf("there is no option -%c: see 'swtpm socket --help'", group[i])
+		}
+		rest := group[i+1:]
+		if opt.text != nil || opt.not != "" {
+			return o.set(opt, "-"+opt.short, rest, rest != "", args)
+		}
+		*opt.flag(o) = true
+	}
+	return args, nil
+}
+
+func (o *options) set(opt *option, name, value string, given bool, args []string) ([]string, error) {
+	switch {
+	case opt.not != "":
+		return nil, fmt.Errorf("option %s: %s", name, opt.not)
+	case opt.flag != nil && given:
+		return nil, fmt.Errorf("option %s takes no value", name)
+	case opt.flag != nil:
+		*opt.flag(o) = true
+		return args, nil
+	case !given && len(args) == 0:
+		return nil, fmt.Errorf("option %s needs a value", name)
+	case !given:
+		value, args = args[0], args[1:]
+	}
+	if value == "" {
+		return nil, fmt.Errorf("option %s needs a value", name)
+	}
+	*opt.text(o) = value
+	return args, nil
+}
+
+// findOption finds an option by its name or a beginning of it that fits no
+// other.
+func findOption(name string) (*option, error) {
+	var found *option
+	for i := range optionTable {
+		opt := &optionTable[i]
+		if opt.long == name {
+			return opt, nil
+		}
+		if strings.HasPrefix(opt.long, name) {
+			if found != nil {
+				return nil, fmt.Errorf("option --%s may be --%s or --%s", name, found.long, opt.long)
+			}
+			found = opt
+		}
+	}
+	if found == nil {
+		return nil, fmt.Errorf("there is no option --%s: see 'swtpm socket --help'", name)
+	}
+	return found, nil
+}
+
+func findShort(letter string) *option {
+	for i := range optionTable {
+		if optionTable[i].short == letter {
+			return &optionTable[i]
+		}
+	}
+	return nil
+}
+
+// check refuses what does not go together, before anything is opened.
+func (o *options) check() error {
+	if o.seccomp != "" && o.seccomp != "action=none" {
+		return fmt.Errorf("--seccomp %s: this version brings no filter, only action=none: let systemd or the container set one", o.seccomp)
+	}
+	if !o.tpm2 {
+		return fmt.Errorf("there is no TPM 1.2 in this version: add --tpm2")
+	}
+	return nil
+}
+
+// infoFlags reads the value of --print-info: decimal, or 0x and hexadecimal.
+func (o *options) infoFlags() (uint64, error) {
+	n, err := strconv.ParseUint(o.info, 0, 32)
+	if err != nil {
+		return 0, fmt.Errorf("--print-info: '%s' is not a number", o.info)
+	}
+	return n, nil
+}
+
+// withEnvironment fills in what swtpm takes from its environment.
+func (o *options) withEnvironment() {
+	if o.tpmstate == "" && os.Getenv("TPM_PATH") != "" {
+		o.tpmstate = "dir=" + os.Getenv("TPM_PATH")
+	}
+	if o.port == "" && o.server == "" && o.fd == "" && o.ctrl == "" {
+		o.port = os.Getenv("TPM_PORT")
+	}
+}

@@ -1,0 +1,293 @@
+package main
+
+import (
+	"encoding/json"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestParseOptions(t *testing.T) {
+	o, err := parseOptions([]string{"--ctrl=type=tcp,port=1", "--server", "type=tcp,port=2",
+		"-td", "-p3", "-r", "nobody", "--tpm2", "--print-s", "--tpms", "dir=x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.ctrl != "type=tcp,port=1" || o.server != "type=tcp,port=2" || !o.terminate || !o.daemon ||
+		o.port != "3" || o.runas != "nobody" || !o.tpm2 || !o.printStates || o.tpmstate != "dir=x" {
+		t.Errorf("%+v", o)
+	}
+}
+
+// TestRefused wants one line that names the thing for whatever cannot be.
+func TestRefused(t *testing.T) {
+	dir := shortDir(t)
+	for _, c := range []struct{ args, name string }{
+		{"", "socket"},
+		{"chardev --tpm2", "chardev"},
+		{"cuse", "cuse"},
+		{"nonsense", "nonsense"},
+		{"socket --nonsense", "--nonsense"},
+		{"socket -x", "-x"},
+		{"socket stray", "stray"},
+		{"socket --tpm2=1", "--tpm2"},
+		{"socket --ctrl", "--ctrl"},
+		{"socket --p 1", "--p"}, // pid, port, print-…
+		{"socket --tpmstate dir=DIR --ctrl type=tcp,port=1", "--tpm2"},
+		{"socket --tpm2 --tpmstate dir=DIR", "--ctrl"},
+		{"socket --tpm2 --ctrl type=unixio,path=DIR/c", "--tpmstate"},
+		{"socket --tpm2 --tpmstate dir=DIR/absent --ctrl type=unixio,path=DIR/c", "DIR/absent"},
+		{"socket --tpm2 --tpmstate dir=DIR,colour=red --ctrl type=unixio,path=DIR/c", "colour"},
+		{"socket --tpm2 --tpmstate dir=DIR,mode=999 --ctrl type=unixio,path=DIR/c", "999"},
+		{"socket --tpm2 --tpmstate backend-uri=file://DIR/f --ctrl type=unixio,path=DIR/c", "file://"},
+		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio", "path"},
+		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=pigeon", "type"},
+		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=tcp", "port"},
+		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=tcp,port=70000", "70000"},
+		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,fd=7,clientfd=8", "clientfd"},
+		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,clientfd=1", "clientfd=1"},
+		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/absent/c", "DIR/absent/c"},
+		{"socket --tpm2 --tpmstate dir=DIR --server type=pigeon", "pigeon"},
+		{"socket --tpm2 --tpmstate dir=DIR -p 1 --flags startup-deactivated", "1.2"},
+		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --flags startup-clear,startup-state", "one kind"},
+		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --key file=k", "--key"},
+		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --migration-key file=k", "--migration-key"},
+		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --seccomp action=kill", "action=kill"},
+		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --runas no-such-user", "no-such-user"},
+		{"socket --tpm2 --print-info x", "x"},
+		{"socket --tpm2 --print-states", "--tpmstate"},
+	} {
+		args := strings.Fields(strings.ReplaceAll(c.args, "DIR", dir))
+		out, errs, code := output(t, args...)
+		name := strings.ReplaceAll(c.name, "DIR", dir)
+		if code != 1 || out != "" || strings.Count(errs, "\n") != 1 ||
+			!strings.HasPrefix(errs, "swtpm: ") || !strings.Contains(errs, name) {
+			t.Errorf("%s: exit code %d, %q, %q; want one line with %q", c.args, code, out, errs, name)
+		}
+	}
+}
+
+func TestPrinted(t *testing.T) {
+	dir := shortDir(t)
+	asJSON := func(v any, args ...string) {
+		t.Helper()
+		out, errs, code := output(t, args...)
+		if code != 0 || errs != "" {
+			t.Fatalf("%v: exit code %d, %s", args, code, errs)
+		}
+		if err := json.Unmarshal([]byte(out), v); err != nil {
+			t.Fatalf("%v: %s: %v", args, out, err)
+		}
+	}
+	var caps struct {
+		Type, Version string
+		Features      []string
+	}
+	asJSON(&caps, "socket", "--print-capabilities")
+	if caps.Type != "swtpm" || caps.Version == "" || !strings.Contains(strings.Join(caps.Features, " "), "tpm-2.0") {
+		t.Errorf("%+v", caps)
+	}
+	var states struct {
+		Type   string
+		States []struct {
+			Name string
+			Size int
+		}
+	}
+	asJSON(&states, "socket", "--tpm2", "--print-states", "--tpmstate", "backend-uri=dir://"+dir)
+	if states.Type != "swtpm" || len(states.States) != 0 {
+		t.Errorf("%+v", states)
+	}
+	p := startProcess(t, swtpmCommand(t, "socket", "--tpm2", "--tpmstate", "dir="+dir,
+		"--flags", "startup-clear", "--server", "type=unixio,path="+join(dir, "d")))
+	p.dial("unix", join(dir, "d")).Close()
+	if code := p.stop(); code != 0 {
+		t.Fatalf("exit code %d: %s", code, p.errs)
+	}
+	asJSON(&states, "socket", "--tpm2", "--print-states", "--tpmstate", "dir="+dir)
+	if len(states.States) != 1 || states.States[0].Name != "permall" || states.States[0].Size == 0 {
+		t.Errorf("%+v", states)
+	}
+	var info map[string]any
+	asJSON(&info, "socket", "--tpm2", "--print-info", "0x3")
+	if info["TPMSpecification"] == nil || info["TPMAttributes"] == nil || info["TPMFeatures"] != nil {
+		t.Errorf("%v", info)
+	}
+	for _, args := range [][]string{{"--help"}, {"socket", "-h"}, {"--version"}, {"socket", "--version"}} {
+		if out, _, code := output(t, args...); code != 0 || !strings.Contains(out, "TPM") {
+			t.Errorf("%v: %d %s", args, code, out)
+		}
+	}
+}
+
+// TestFiles checks modes, the pid file, the log, and what is left at the end.
+func TestFiles(t *testing.T) {
+	dir := shortDir(t)
+	p := startProcess(t, swtpmCommand(t, "socket", "--tpm2", "--tpmstate", "dir="+dir+",mode=0600",
+		"--flags", "not-need-init", "--ctrl", "type=unixio,path="+join(dir, "c")+",mode=0660",
+		"--pid", "file="+join(dir, "pid"), "--log", "file="+join(dir, "log")+",level=20,prefix=vm1: "))
+	c := p.dial("unix", join(dir, "c"))
+	awaitAnswer(t, p, c)
+	mode := func(name string, want os.FileMode) {
+		t.Helper()
+		st, err := os.Stat(join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st.Mode().Perm() != want {
+			t.Errorf("%s: %v, want %v", name, st.Mode(), want)
+		}
+	}
+	mode("c", 0o660)
+	mode("tpm2-00.ashlar", 0o600)
+	if b, _ := os.ReadFile(join(dir, "pid")); string(b) != strconv.Itoa(p.cmd.Process.Pid) {
+		t.Errorf("pid file %q", b)
+	}
+	c.Close()
+	time.Sleep(50 * time.Millisecond)
+	if code := p.stop(); code != 0 {
+		t.Errorf("exit code %d: %s", code, p.errs)
+	}
+	if b, _ := os.ReadFile(join(dir, "log")); !strings.HasPrefix(string(b), "vm1: ") {
+		t.Errorf("log %q", b)
+	}
+	for _, name := range []string{"c", "pid"} {
+		if _, err := os.Stat(join(dir, name)); err == nil {
+			t.Errorf("%s is left", name)
+		}
+	}
+}
+
+// TestDaemon checks that the parent returns when the daemon can be reached.
+func TestDaemon(t *testing.T) {
+	dir := shortDir(t)
+	_, errs, code := output(t, "socket", "--tpm2", "--tpmstate", "dir="+dir, "-d",
+		"--pid", "file="+join(dir, "pid"), "--ctrl", "type=unixio,path="+join(dir, "c"))
+	if code != 0 {
+		t.Fatalf("exit code %d: %s", code, errs)
+	}
+	c, err := net.Dial("unix", join(dir, "c"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	b, err := os.ReadFile(join(dir, "pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(string(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Kill(pid, syscall.SIGKILL) }()
+	if _, err := c.Write([]byte{0, 0, 0, 3}); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := c.Read(make([]byte, 4)); n != 4 {
+		t.Errorf("SHUTDOWN: %v", err)
+	}
+
+	_, errs, code = output(t, "socket", "--tpm2", "--tpmstate", "dir="+dir+"/absent", "-d",
+		"--ctrl", "type=unixio,path="+join(dir, "c"))
+	if code != 1 || !strings.Contains(errs, "absent") {
+		t.Errorf("a daemon that cannot start: exit code %d, %q", code, errs)
+	}
+}
+
+// TestInherited passes connected sockets, as swtpm_setup does.
+func TestInherited(t *testing.T) {
+	dir := shortDir(t)
+	pair := func() (ours net.Conn, theirs *os.File) {
+		fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := os.NewFile(uintptr(fds[0]), "ours")
+		defer f.Close()
+		if ours, err = net.FileConn(f); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { ours.Close() })
+		return ours, os.NewFile(uintptr(fds[1]), "theirs")
+	}
+	data, dataEnd := pair()
+	ctrl, ctrlEnd := pair()
+	cmd := swtpmCommand(t, "socket", "--tpm2", "--tpmstate", "backend-uri=dir://"+dir,
+		"--flags", "not-need-init,startup-clear",
+		"--server", "type=tcp,fd=3", "--ctrl", "type=unixio,clientfd=4")
+	cmd.ExtraFiles = []*os.File{dataEnd, ctrlEnd}
+	p := startProcess(t, cmd)
+	dataEnd.Close()
+	ctrlEnd.Close()
+	if rsp, err := (wire{data}).Send([]byte{0x80, 1, 0, 0, 0, 12, 0, 0, 1, 0x7b, 0, 4}); err != nil || len(rsp) != 16 {
+		t.Fatalf("GetRandom: %x %v: %s", rsp, err, p.errs)
+	}
+	awaitAnswer(t, p, ctrl)
+	data.Close()
+	if code := p.wait(); code != 0 {
+		t.Errorf("exit code %d when the data channel was closed: %s", code, p.errs)
+	}
+}
+
+// TestRunAs gives up root.
+func TestRunAs(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	dir := shortDir(t)
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	p := startProcess(t, swtpmCommand(t, "socket", "--tpm2", "--tpmstate", "dir="+dir, "-r", "nobody",
+		"--flags", "not-need-init", "--ctrl", "type=unixio,path="+join(dir, "c")))
+	c := p.dial("unix", join(dir, "c"))
+	awaitAnswer(t, p, c)
+	c.Close()
+	st, err := os.Stat(join(dir, "tpm2-00.ashlar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if uid := st.Sys().(*syscall.Stat_t).Uid; uid == 0 {
+		t.Error("the state is root's")
+	}
+	if code := p.stop(); code != 0 {
+		t.Errorf("exit code %d: %s", code, p.errs)
+	}
+}
+
+// awaitAnswer asks on a control channel for the capabilities: what comes after
+// the sockets at the start is done then.
+func awaitAnswer(t *testing.T, p *process, c net.Conn) {
+	t.Helper()
+	if _, err := c.Write([]byte{0, 0, 0, 1}); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := c.Read(make([]byte, 8)); n != 8 {
+		t.Fatalf("GET_CAPABILITY: %v: %s", err, p.errs)
+	}
+}
+
+// TestSetupOfDebian runs Debian's swtpm_setup with this swtpm.
+func TestSetupOfDebian(t *testing.T) {
+	needTools(t, "swtpm_setup")
+	dir := shortDir(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("swtpm_setup", "--tpm2", "--tpmstate", dir, "--tpm", self+" socket",
+		"--createek", "--pcr-banks", "sha256", "--display")
+	cmd.Env = append(os.Environ(), runVariable+"=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if _, err := os.Stat(join(dir, "tpm2-00.ashlar")); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// params are the parameters of one option, such as "type=tcp,port=2321".
+type params struct {
+	option string
+	values map[string]string
+}
+
+// parseParams takes an option's value apart. Keys must be among those known;
+// one without a value is a flag.
+func parseParams(option, s string, known ...string) (params, error) {
+	p := params{option: option, values: map[string]string{}}
+	if s == "" {
+		return p, nil
+	}
+	for part := range strings.SplitSeq(s, ",") {
+		key, value, _ := strings.Cut(part, "=")
+		if !slices.Contains(known, key) {
+			return p, fmt.Errorf("--%s does not know '%s': it takes %s", option, key, strings.Join(known, ", "))
+		}
+		p.values[key] = value
+	}
+	return p, nil
+}
+
+func (p params) has(key string) bool   { _, ok := p.values[key]; return ok }
+func (p params) str(key string) string { return p.values[key] }
+func (p params) bad(key, is string) error {
+	return fmt.Errorf("--%s: %s=%s is not %s", p.option, key, p.str(key), is)
+}
+
+// flag reads a flag, which may also be written key=true or key=false.
+func (p params) flag(key string) (bool, error) {
+	switch v, ok := p.values[key]; {
+	case !ok, v == "false":
+		return false, nil
+	case v == "", v == "true":
+		return true, nil
+	}
+	return false, p.bad(key, "true or false")
+}
+
+// number reads a whole number from 0 to most; -1 where it is not given.
+func (p params) number(key string, most int) (int, error) {
+	if !p.has(key) {
+		return -1, nil
+	}
+	n, err := strconv.ParseUint(p.str(key), 10, 31)
+	if err != nil || int(n) > most {
+		return -1, p.bad(key, fmt.Sprintf("a number from 0 to %d", most))
+	}
+	return int(n), nil
+}
+
+// mode reads octal file mode bits.
+func (p params) mode(key string, byDefault fs.FileMode) (fs.FileMode, error) {
+	if !p.has(key) {
+		return byDefault, nil
+	}
+	n, err := strconv.ParseUint(p.str(key), 8, 32)
+	if err != nil || n > 0o777 {
+		return 0, p.bad(key, "an octal file mode such as 0600")
+	}
+	return fs.FileMode(n), nil
+}
