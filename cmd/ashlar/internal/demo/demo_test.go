@@ -24,7 +24,7 @@ func sampleBoots() []*boot {
 		Measured: []tpm.Measurement{
 			measurement(1, 0, "firmware", "firmware <volume>", "11", tpm.Listed),
 			measurement(2, 4, "hand-over", "separator", "22", tpm.Listed),
-			measurement(3, 9, "command line", "kernel command line", "33", tpm.Listed),
+			measurement(3, 9, "command line", `kernel command line "quiet"`, "33", tpm.Listed),
 			measurement(1, 10, "programs", "/bin/busybox", "44", tpm.Listed),
 		},
 		EventLog: "a/eventlog.bin", IMA: "a/ima.bin", Quote: "a/quote.msg",
@@ -35,7 +35,7 @@ func sampleBoots() []*boot {
 		Measured: []tpm.Measurement{
 			measurement(1, 0, "firmware", "firmware <volume>", "11", tpm.Listed),
 			measurement(0, 4, "hand-over", "separator", "22", tpm.Missing),
-			measurement(2, 9, "command line", "kernel command line", "55", tpm.Changed),
+			measurement(2, 9, "command line", `kernel command line "debug"`, "55", tpm.Changed),
 			measurement(1, 10, "programs", "/bin/busybox", "44", tpm.Listed),
 			measurement(2, 10, "programs", "/run/unlisted", "66", tpm.Unlisted),
 		},
@@ -45,7 +45,7 @@ func sampleBoots() []*boot {
 
 func measurement(number, pcr int, stage, what, digest string, listing tpm.Listing) tpm.Measurement {
 	return tpm.Measurement{
-		Number: number, PCR: pcr, Stage: stage, What: what, Digest: strings.Repeat(digest, 32), Listing: listing,
+		Number: number, PCR: pcr, Stage: stage, What: what, Digest: "sha256:" + strings.Repeat(digest, 32), Listing: listing,
 	}
 }
 
@@ -55,9 +55,12 @@ func TestPageSaysWhatDiffers(t *testing.T) {
 	for _, r := range p.Diffs {
 		differing = append(differing, r.PCR+" "+r.What)
 	}
-	want := []string{"4 separator", "9 kernel command line", "10 /run/unlisted"}
+	want := []string{"4 separator", `9 kernel command line "quiet"`, "10 /run/unlisted"}
 	if strings.Join(differing, "; ") != strings.Join(want, "; ") {
 		t.Errorf("differences: %q; want %q", differing, want)
+	}
+	if got := p.Diffs[1].Cells[1].Other; got != `kernel command line "debug"` {
+		t.Errorf("the forged command line is shown as %q", got)
 	}
 	for _, s := range p.Stages {
 		if same := s.Cells[1].Same; same != (s.Name == "firmware") {
@@ -66,6 +69,15 @@ func TestPageSaysWhatDiffers(t *testing.T) {
 	}
 	if len(p.PCRs) != lastPCR+1 || !p.PCRs[0].Cells[1].Same || p.PCRs[9].Cells[1].Same {
 		t.Errorf("PCR rows: %+v", p.PCRs)
+	}
+}
+
+func TestStagesAreInBootOrder(t *testing.T) {
+	b := &boot{Measured: []tpm.Measurement{
+		{Stage: "program or file"}, {Stage: "initrd"}, {Stage: "kernel"}, {Stage: "firmware"}, {Stage: "kernel"},
+	}}
+	if got := strings.Join(stagesOf([]*boot{b}), ", "); got != "firmware, kernel, initrd, program or file" {
+		t.Errorf("stages: %s", got)
 	}
 }
 
@@ -184,7 +196,7 @@ func TestAgrees(t *testing.T) {
 func TestTableMarksEveryMeasurement(t *testing.T) {
 	var out bytes.Buffer
 	(&teller{out: &out, since: time.Now()}).table(sampleBoots()[1])
-	for _, want := range []string{"≠ kernel command line", "✗ /run/unlisted", "✓ /bin/busybox", "– separator", "programs "} {
+	for _, want := range []string{`≠ kernel command line "debug"`, "✗ /run/unlisted", "✓ /bin/busybox", "– separator", "programs "} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the table lacks %q:\n%s", want, out.String())
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html/template"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 
@@ -45,7 +46,8 @@ type row struct {
 // cell is what one boot had there; an empty digest means that it had nothing.
 type cell struct {
 	Digest string
-	Same   bool // as in the first boot
+	Same   bool   // as in the first boot
+	Other  string // what was measured, where the words are not the row's
 }
 
 // Short is the beginning of the digest, enough to see whether two are equal.
@@ -89,12 +91,16 @@ func newPage(kernel, made string, boots []*boot) *page {
 // add appends the next boot's cell.
 func (r *row) add(digest string) {
 	same := len(r.Cells) == 0 || r.Cells[0].Digest == digest
-	r.Cells = append(r.Cells, cell{digest, same})
+	r.Cells = append(r.Cells, cell{Digest: digest, Same: same})
 }
 
-// measurementRows lines the boots' measurements of a stage up by PCR and by what was
-// measured, and by count where that comes more than once. It also gives them as one
-// list.
+// quoted is the text in a measurement's words that may differ between boots, such as
+// the kernel's command line.
+var quoted = regexp.MustCompile(`"(\\.|[^"\\])*"`)
+
+// measurementRows lines the boots' measurements of a stage up by PCR and by the kind of
+// thing that was measured, and by count where that comes more than once. It also gives
+// them as one list.
 func measurementRows(stage string, boots []*boot) (rows []row, all []tpm.Measurement) {
 	place := map[string]int{} // of each row
 	for i, b := range boots {
@@ -104,7 +110,7 @@ func measurementRows(stage string, boots []*boot) (rows []row, all []tpm.Measure
 				continue // listed, but not measured in this boot
 			}
 			all = append(all, m)
-			base := fmt.Sprintf("%d %s", m.PCR, m.What)
+			base := fmt.Sprintf("%d %s", m.PCR, quoted.ReplaceAllString(m.What, ""))
 			seen[base]++
 			key := fmt.Sprintf("%s %d", base, seen[base])
 			at, ok := place[key]
@@ -113,7 +119,10 @@ func measurementRows(stage string, boots []*boot) (rows []row, all []tpm.Measure
 				place[key] = at
 				rows = append(rows, row{PCR: strconv.Itoa(m.PCR), What: m.What, Cells: make([]cell, len(boots))})
 			}
-			rows[at].Cells[i].Digest = m.Digest
+			rows[at].Cells[i].Digest = bare(m.Digest)
+			if m.What != rows[at].What {
+				rows[at].Cells[i].Other = m.What
+			}
 		}
 	}
 	for _, r := range rows {

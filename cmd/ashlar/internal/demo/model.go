@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/ashlar-cloud/ashlar/measurement/eventlog"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
 )
@@ -49,17 +50,25 @@ type boot struct {
 // directory is the name of the boot's directory.
 func (b *boot) directory() string { return fmt.Sprintf("%d-%s", b.Number, b.Name) }
 
-// stagesOf names the stages of the boots in the order in which they begin.
+// stagesOf names the stages that the boots show, in the order of a boot.
 func stagesOf(boots []*boot) []string {
-	var names []string
+	present := map[string]bool{}
+	var others []string // what runs after the boot; the verifier names it
 	for _, b := range boots {
 		for _, m := range b.Measured {
-			if !slices.Contains(names, m.Stage) {
-				names = append(names, m.Stage)
+			if !present[m.Stage] {
+				present[m.Stage] = true
+				others = append(others, m.Stage)
 			}
 		}
 	}
-	return names
+	var names []string
+	for s := eventlog.StageNote; s <= eventlog.StageSystem; s++ {
+		if present[s.String()] {
+			names = append(names, s.String())
+		}
+	}
+	return append(names, slices.DeleteFunc(others, func(name string) bool { return slices.Contains(names, name) })...)
 }
 
 // during gives the boot's measurements of one stage.
@@ -71,6 +80,14 @@ func (b *boot) during(stage string) []tpm.Measurement {
 		}
 	}
 	return out
+}
+
+// bare is a measurement's digest without the name of its algorithm.
+func bare(digest string) string {
+	if _, hex, ok := strings.Cut(digest, ":"); ok {
+		return hex
+	}
+	return digest
 }
 
 // pcrsOf lists the PCRs that the measurements extend, for a heading.

@@ -35,7 +35,7 @@ func (t *teller) table(b *boot) {
 	for _, stage := range stagesOf([]*boot{b}) {
 		name := stage
 		for _, m := range b.during(stage) {
-			t.say("  %-20s %3d  %-12s  %s %s", name, m.PCR, shorten(m.Digest, 12), mark(m.Listing), m.What)
+			t.say("  %-20s %3d  %-12s  %s %s", name, m.PCR, shorten(bare(m.Digest), 12), mark(m.Listing), m.What)
 			name = ""
 		}
 	}

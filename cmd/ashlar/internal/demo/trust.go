@@ -231,7 +231,7 @@ func (t *trust) release(ctx context.Context, m *guest.Machine, out *verifier.Out
 	})
 	var refusal *keybroker.Refusal
 	if errors.As(err, &refusal) {
-		tell.step("secret", "REFUSED: %v", refusal)
+		tell.step("secret", "REFUSED by the key broker: %s", refusal.Reason)
 		return nil
 	}
 	if err != nil {
