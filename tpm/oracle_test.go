@@ -17,6 +17,7 @@ import (
 // oracle is Debian's swtpm, a second opinion on what a command answers.
 type oracle struct {
 	t             *testing.T
+	dir           string // of its state
 	data, control net.Conn
 }
 
@@ -43,7 +44,7 @@ func newOracle(t *testing.T) *oracle {
 		cmd.Wait()
 		os.RemoveAll(dir)
 	})
-	o := &oracle{t: t}
+	o := &oracle{t: t, dir: dir}
 	o.data, o.control = dial(t, data), dial(t, control)
 	return o
 }
