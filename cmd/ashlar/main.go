@@ -69,6 +69,6 @@ with the reason on standard error, and 2 where it was misused.`,
 func verbs() []*cobra.Command {
 	return []*cobra.Command{
 		newAppraiseCmd(), newDemoCmd(), newEventlogCmd(), newEvidenceCmd(), newIMACmd(),
-		newRefvaluesCmd(), newSecretCmd(), newVersionCmd(),
+		newRefvaluesCmd(), newSecretCmd(), newTPMCmd(), newVersionCmd(),
 	}
 }

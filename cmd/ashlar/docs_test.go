@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// docBlock is a fenced block of commands that the test runs.
+var docBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
+
+// TestDocs runs every sh block of every page in docs/, a page at a time, in an
+// empty directory with our programs first on PATH. A line that begins with "!"
+// must fail, every other line must not.
+func TestDocs(t *testing.T) {
+	for _, tool := range []string{"tpm2_createek", "qemu-system-x86_64"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("%s is missing: install tpm2-tools, qemu-system-x86 and ovmf", tool)
+		}
+	}
+	bin := t.TempDir()
+	for _, cmd := range []string{"ashlar", "swtpm"} {
+		build := exec.Command("go", "build", "-o", filepath.Join(bin, cmd), "../"+cmd)
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("go build: %v\n%s", err, out)
+		}
+	}
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("no pages: %v", err)
+	}
+	for _, page := range pages {
+		t.Run(filepath.Base(page), func(t *testing.T) { runPage(t, page, bin) })
+	}
+}
+
+func runPage(t *testing.T, page, bin string) {
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := "set -eu\n"
+	for _, block := range docBlock.FindAllSubmatch(text, -1) {
+		// The shell ignores the failure of a negated command, and its success
+		// too: say so.
+		for line := range strings.Lines(strings.ReplaceAll(string(block[1]), "\\\n", " ")) {
+			if rest, negated := strings.CutPrefix(line, "! "); negated {
+				line = "if " + strings.TrimSpace(rest) + "; then echo 'should have failed: " + page + "' >&2; exit 9; fi\n"
+			}
+			script += line
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	dir := t.TempDir()
+	cmd := exec.CommandContext(ctx, "sh", "-c", script)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := cmd.CombinedOutput()
+	killStrays(dir)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// killStrays ends what a failed page has left running.
+func killStrays(dir string) {
+	for _, pattern := range []string{"*/pid", "*/qemu.pid"} {
+		files, _ := filepath.Glob(filepath.Join(dir, pattern))
+		for _, f := range files {
+			pid, err := os.ReadFile(f)
+			if err == nil {
+				_ = exec.Command("kill", strings.TrimSpace(string(pid))).Run()
+			}
+		}
+	}
+}
