@@ -12,8 +12,13 @@ import (
 var nullHashCheck = tpm2.Marshal((*tpm2.HashCheckTicket)(&tpm2.Ticket{
 	Tag: tpm2.STHashCheck, Hierarchy: tpm2.Hierarchy(tpm2.RHNull)}))
 
-// wireScheme is a scheme as a parameter.
-func wireScheme(s tpm2.Scheme) []byte { return tpm2.Marshal((*tpm2.SigScheme)(&s)) }
+// wireScheme is a scheme as a parameter, whether or not it is one.
+func wireScheme(s tpm2.Scheme) []byte {
+	if s.Alg == tpm2.AlgNull {
+		return u16(uint16(s.Alg))
+	}
+	return append(u16(uint16(s.Alg)), u16(uint16(s.Hash))...)
+}
 
 func TestSignAndVerify(t *testing.T) {
 	for name, c := range map[string]struct {
