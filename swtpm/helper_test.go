@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -200,13 +199,3 @@ const (
 	extendPCR16   = "8002 00000041 00000182 00000010 00000009 40000009 0000 00 0000" +
 		"00000001 000b 0101010101010101010101010101010101010101010101010101010101010101"
 )
-
-// clone copies the files of a state directory.
-func clone(t testing.TB, dir string) string {
-	t.Helper()
-	to := t.TempDir()
-	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
-		t.Fatal(err)
-	}
-	return to
-}

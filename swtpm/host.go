@@ -55,7 +55,8 @@ type Host struct {
 	state     states
 
 	cancelMu sync.Mutex
-	running  chan struct{} // closed to cancel the running command; nil = none
+	cancel   chan struct{} // of this command or the next; nil = to be made
+	running  chan struct{} // cancel, while a command runs that was not cancelled
 	held     bool          // the simulator holds the cancel line
 }
 
@@ -252,14 +253,17 @@ func (h *Host) settle(commit tpm.Commit) Result {
 	return OK
 }
 
-// arm makes the running command one that can be cancelled.
+// arm makes the command that begins one that can be cancelled.
 func (h *Host) arm() <-chan struct{} {
 	h.cancelMu.Lock()
 	defer h.cancelMu.Unlock()
-	h.running = make(chan struct{})
 	if h.held {
-		close(h.running)
+		return closed
 	}
+	if h.cancel == nil { // the last one was used up
+		h.cancel = make(chan struct{})
+	}
+	h.running = h.cancel
 	return h.running
 }
 
@@ -269,6 +273,13 @@ func (h *Host) disarm() {
 	h.cancelMu.Unlock()
 }
 
+// closed is the cancel channel of a command that begins cancelled.
+var closed = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
 // Cancel asks the running command to end. It does not wait, and does nothing
 // where none runs.
 func (h *Host) Cancel() {
@@ -277,15 +288,11 @@ func (h *Host) Cancel() {
 	h.signal()
 }
 
-// signal closes the channel of the running command once.
+// signal closes the channel of the running command.
 func (h *Host) signal() {
-	if h.running == nil {
-		return
-	}
-	select {
-	case <-h.running:
-	default:
+	if h.running != nil {
 		close(h.running)
+		h.running, h.cancel = nil, nil
 	}
 }
 

@@ -14,7 +14,7 @@ const (
 const (
 	specFamily   = "2.0"
 	specLevel    = 0
-	specRevision = 159
+	specRevision = 164
 )
 
 type specification struct {
@@ -63,6 +63,6 @@ func Info(flags uint64) []byte {
 var RSAKeySizes = []int{2048, 3072}
 
 const (
-	manufacturerID  = "id:00001014" // IBM, as libtpms reports
+	manufacturerID  = "id:00001014" // IBM's PCI vendor, as libtpms reports it
 	firmwareVersion = "id:20191023"
 )

@@ -58,7 +58,6 @@ type process struct {
 	cmd  *exec.Cmd
 	errs *bytes.Buffer
 	done chan struct{}
-	dead bool
 }
 
 func startProcess(t testing.TB, cmd *exec.Cmd) *process {
