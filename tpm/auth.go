@@ -327,6 +327,7 @@ func (e *Engine) countFailure(c *call) (dirty bool) {
 func (e *Engine) noteProtectedUse(c *call) {
 	if c.auth.daUsed && !e.state.lockout.Used {
 		e.state.lockout.Used = true
+		e.state.orderly = shutdownNone
 		c.persist()
 	}
 }

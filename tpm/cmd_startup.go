@@ -37,7 +37,7 @@ func (e *Engine) startup(c *call, in *startupIn, _ *none) tpm2.RC {
 	s.objects.Startup()
 	s.sessions.Startup(reset)
 	s.nv.Startup(reset, resume, orderly)
-	s.lockout.Startup(resume, orderly)
+	s.lockout.Startup(orderly)
 	s.timing.Startup(reset, orderly)
 	switch {
 	case reset:
@@ -46,7 +46,7 @@ func (e *Engine) startup(c *call, in *startupIn, _ *none) tpm2.RC {
 	case !resume:
 		s.clears++
 	}
-	s.started = true
+	s.started, s.wasOrderly = true, orderly
 	// From here on a power loss is disorderly. Saying so now keeps the write off
 	// the path of the first PCR_Extend.
 	s.orderly = shutdownNone
@@ -68,6 +68,7 @@ func (e *Engine) shutdown(c *call, in *shutdownIn, _ *none) tpm2.RC {
 	if in.kind == tpm2.SUState {
 		e.state.orderly = shutdownState
 	}
+	e.state.lockout.Shutdown(e.state.timing.Time)
 	c.persist()
 	return tpm2.RCSuccess
 }

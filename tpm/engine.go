@@ -76,6 +76,7 @@ type state struct {
 
 	started     bool     // TPM2_Startup was done since _TPM_Init
 	orderly     shutdown // the Shutdown in force
+	wasOrderly  bool     // a Shutdown was in force at Startup
 	established bool     // TPM_ESTABLISHED
 	hcrtm       bool     // an H-CRTM sequence ran before Startup
 	objectCount uint64   // id of the next saved object context

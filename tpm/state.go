@@ -9,6 +9,7 @@ import (
 	"github.com/ashlar-cloud/ashlar/tpm/internal/lockout"
 	"github.com/ashlar-cloud/ashlar/tpm/internal/pcr"
 	"github.com/ashlar-cloud/ashlar/tpm/internal/session"
+	"github.com/ashlar-cloud/ashlar/tpm/internal/timing"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
@@ -76,6 +77,7 @@ func (e *Engine) walkState(c *tpm2.Codec) { c.U32(&e.state.clears) }
 // walkVolatile visits the engine's own part of a suspended instance.
 func (e *Engine) walkVolatile(c *tpm2.Codec) {
 	c.Bool(&e.state.started)
+	c.Bool(&e.state.wasOrderly)
 	c.Bool(&e.state.hcrtm)
 	c.U32(&e.buffer)
 	c.Bool(&e.failed)
@@ -181,6 +183,7 @@ func Manufacture(cfg Config, opt Options) ([]byte, error) {
 		h.Platform.Seed, h.Platform.Proof = s.Platform[:], s.PlatformProof[:]
 	}
 	e.state.lockout = lockout.Manufacture()
+	e.state.timing = timing.Manufacture()
 	e.state.sessions = session.New()
 	if e.state.pcrs, err = pcr.Manufacture(opt.Banks); err != nil {
 		return nil, fmt.Errorf("tpm: %w", err)

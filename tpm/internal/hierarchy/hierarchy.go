@@ -72,6 +72,23 @@ func (h *Hierarchy) RenewProof(random io.Reader) error {
 	return nil
 }
 
+// Clear does what TPM2_Clear does (Part 3, 24.6): a new seed and proofs, no
+// authorization values, no policies, everything enabled. An error is that of
+// the generator.
+func (s *State) Clear(random io.Reader) error {
+	if err := s.Owner.Renew(random); err != nil {
+		return err
+	}
+	if err := s.Endorsement.RenewProof(random); err != nil {
+		return err
+	}
+	s.Owner.Enabled, s.Endorsement.Enabled = true, true
+	for _, h := range []*Hierarchy{&s.Owner, &s.Endorsement, &s.Lockout} {
+		h.Auth, h.Policy, h.PolicyAlg = nil, nil, tpm2.AlgNull
+	}
+	return nil
+}
+
 // Startup does what TPM2_Startup does (Part 3, 9.3): a TPM Reset renews the
 // null hierarchy, and everything but a TPM Resume enables the hierarchies and
 // empties the platform's authorization.

@@ -9,8 +9,7 @@ const (
 	DefaultRecovery = 1000 // seconds
 )
 
-// State counts the failures. Times are in seconds, as the commands set them;
-// the timers in milliseconds of Time.
+// State counts the failures. Times are in seconds, as the commands set them.
 type State struct {
 	FailedTries     uint32
 	MaxTries        uint32
@@ -19,14 +18,25 @@ type State struct {
 	AuthEnabled     bool   // lockoutAuth may be used
 	Used            bool   // a protected authorization was tried since Startup
 
-	selfHeal uint64 // Time when the last failure was counted or taken off
-	authHeal uint64 // Time when lockoutAuth was disabled
+	// The timers are in milliseconds of Time, negative where they began before
+	// _TPM_Init.
+	selfHeal int64 // when the last failure was counted or taken off
+	authHeal int64 // when lockoutAuth was disabled
+	// waited is how long the timers had run at the last Shutdown.
+	waited struct{ selfHeal, authHeal uint64 }
 }
 
 // Manufacture is the state of a new TPM.
 func Manufacture() State {
 	return State{MaxTries: DefaultMaxTries, RecoveryTime: DefaultRecovery,
 		LockoutRecovery: DefaultRecovery, AuthEnabled: true}
+}
+
+// Clear makes everything as in a new TPM (TPM2_Clear).
+func (s *State) Clear() {
+	used := s.Used
+	*s = Manufacture()
+	s.Used = used
 }
 
 // Locked reports whether protected authorizations are refused.
@@ -37,40 +47,51 @@ func (s *State) Locked() bool { return s.FailedTries >= s.MaxTries }
 func (s *State) Fail(lockoutAuth bool, now uint64) {
 	if lockoutAuth {
 		s.AuthEnabled = false
-		s.authHeal = now
+		s.authHeal = int64(now)
 		return
 	}
 	if s.RecoveryTime != 0 {
 		s.FailedTries++
-		s.selfHeal = now
 	}
+	s.selfHeal = int64(now)
 }
+
+// elapsed is the milliseconds since a timer began.
+func elapsed(now uint64, timer int64) uint64 { return uint64(max(0, int64(now)-timer)) }
 
 // Heal takes off the failures that time has healed, and reports whether
 // anything changed.
 func (s *State) Heal(now uint64) (changed bool) {
-	if s.FailedTries != 0 && s.RecoveryTime != 0 && now >= s.selfHeal {
-		if n := (now - s.selfHeal) / 1000 / uint64(s.RecoveryTime); n > 0 {
+	switch {
+	case s.FailedTries == 0:
+	case s.RecoveryTime == 0: // failures no longer count
+		s.FailedTries = 0
+		changed = true
+	default:
+		if n := elapsed(now, s.selfHeal) / 1000 / uint64(s.RecoveryTime); n > 0 {
 			s.FailedTries -= uint32(min(n, uint64(s.FailedTries)))
-			s.selfHeal += n * uint64(s.RecoveryTime) * 1000
+			s.selfHeal += int64(n * uint64(s.RecoveryTime) * 1000)
 			changed = true
 		}
 	}
-	if !s.AuthEnabled && s.LockoutRecovery != 0 && now >= s.authHeal &&
-		(now-s.authHeal)/1000 >= uint64(s.LockoutRecovery) {
+	if !s.AuthEnabled && s.LockoutRecovery != 0 &&
+		elapsed(now, s.authHeal)/1000 >= uint64(s.LockoutRecovery) {
 		s.AuthEnabled = true
 		changed = true
 	}
 	return changed
 }
 
-// Startup begins a power cycle. A power loss without Shutdown after a
-// protected authorization was tried counts as a failure, so that cutting the
-// power does not win tries. LockoutRecovery 0 re-enables lockoutAuth at a
-// TPM Reset or Restart.
-func (s *State) Startup(resume, orderly bool) {
+// Startup begins a power cycle. After a Shutdown the timers go on from where
+// they were, else anew. A power loss without Shutdown after a protected
+// authorization was tried counts as a failure, so that cutting the power does
+// not win tries. LockoutRecovery 0 enables lockoutAuth again.
+func (s *State) Startup(orderly bool) {
 	s.selfHeal, s.authHeal = 0, 0
-	if !resume && s.LockoutRecovery == 0 {
+	if orderly {
+		s.selfHeal, s.authHeal = -int64(s.waited.selfHeal), -int64(s.waited.authHeal)
+	}
+	if s.LockoutRecovery == 0 {
 		s.AuthEnabled = true
 	}
 	if !orderly && s.Used && s.RecoveryTime != 0 && s.FailedTries < s.MaxTries {
@@ -79,15 +100,17 @@ func (s *State) Startup(resume, orderly bool) {
 	s.Used = false
 }
 
-// Reset is TPM2_DictionaryAttackLockReset.
-func (s *State) Reset() { s.FailedTries = 0 }
-
-// SetParameters is TPM2_DictionaryAttackParameters at time now: a change of
-// the recovery times starts their timers anew.
-func (s *State) SetParameters(maxTries, recovery, lockoutRecovery uint32, now uint64) {
-	s.MaxTries, s.RecoveryTime, s.LockoutRecovery = maxTries, recovery, lockoutRecovery
-	s.selfHeal, s.authHeal = now, now
+// Shutdown is TPM2_Shutdown at time now: it keeps how long the timers have
+// run. The next protected authorization that is tried makes the power cycle
+// disorderly again.
+func (s *State) Shutdown(now uint64) {
+	s.waited.selfHeal, s.waited.authHeal = elapsed(now, s.selfHeal), elapsed(now, s.authHeal)
+	s.Used = false
 }
+
+// maxWait bounds how long a saved timer can have run, in milliseconds: beyond
+// it everything has healed.
+const maxWait = 1 << 42
 
 // WalkPermanent visits what outlives power.
 func (s *State) WalkPermanent(c *tpm2.Codec) {
@@ -97,10 +120,18 @@ func (s *State) WalkPermanent(c *tpm2.Codec) {
 	c.U32(&s.LockoutRecovery)
 	c.Bool(&s.AuthEnabled)
 	c.Bool(&s.Used)
+	c.U64(&s.waited.selfHeal)
+	c.U64(&s.waited.authHeal)
+	if c.Decoding() {
+		s.waited.selfHeal = min(s.waited.selfHeal, maxWait)
+		s.waited.authHeal = min(s.waited.authHeal, maxWait)
+	}
 }
 
 // WalkVolatile visits what a suspended instance needs besides.
 func (s *State) WalkVolatile(c *tpm2.Codec) {
-	c.U64(&s.selfHeal)
-	c.U64(&s.authHeal)
+	selfHeal, authHeal := uint64(s.selfHeal), uint64(s.authHeal)
+	c.U64(&selfHeal)
+	c.U64(&authHeal)
+	s.selfHeal, s.authHeal = int64(selfHeal), int64(authHeal)
 }

@@ -22,6 +22,10 @@ func (x *Index) count() uint64 { return binary.BigEndian.Uint64(x.Data) }
 // The changes below report whether they must be durable before they are
 // answered. Those of an orderly Index need not: Shutdown saves them.
 
+// erased is what the rest of an ordinary Index holds after its first write, as
+// in libtpms, where it is erased flash; that of an orderly one is zero.
+const erased = 0xFF
+
 // Write writes data at an offset into an Index, which must have room for it,
 // and marks it written.
 func (s *State) Write(x *Index, offset int, data []byte) (durable bool) {
@@ -29,6 +33,11 @@ func (s *State) Write(x *Index, offset int, data []byte) (durable bool) {
 		return false
 	}
 	y := x.Clone()
+	if !y.Is(tpm2.NVWritten) && y.Type() == tpm2.NTOrdinary && !y.Is(tpm2.NVOrderly) {
+		for i := range y.Data {
+			y.Data[i] = erased
+		}
+	}
 	copy(y.Data[offset:], data)
 	if !y.Is(tpm2.NVWritten) {
 		y.Public.Attributes |= tpm2.NVWritten

@@ -11,8 +11,9 @@ import (
 // State is what the TPM knows of time. Its own clock is the host's, read at
 // the start of each command.
 type State struct {
-	Clock        uint64 // milliseconds powered, over the TPM's life
-	Safe         bool   // no value of Clock larger than this was ever reported
+	Clock uint64 // milliseconds powered, over the TPM's life
+	// Safe: no value of Clock larger than this was ever reported.
+	Safe         bool
 	ResetCount   uint32 // TPM Resets since manufacture or TPM2_Clear
 	RestartCount uint32 // TPM Restarts and Resumes since the last TPM Reset
 
@@ -36,6 +37,9 @@ func (s *State) Update(now time.Duration) uint64 {
 	d := ms - s.last
 	s.last = ms
 	s.Time += d
+	if (s.Clock+d)/UpdateInterval > s.Clock/UpdateInterval {
+		s.Safe = true
+	}
 	s.Clock += d
 	return d
 }
@@ -43,6 +47,18 @@ func (s *State) Update(now time.Duration) uint64 {
 // Resync makes the host's clock now the base of later Updates, after a resume
 // in another process.
 func (s *State) Resync(now time.Duration) { s.last = uint64(now.Milliseconds()) }
+
+// UpdateInterval is how far Clock may go back at a power loss, in milliseconds
+// (TPM_PT_CLOCK_UPDATE): once it has passed a multiple of it, it is safe again.
+const UpdateInterval = 4096
+
+// Manufacture is the state of a new TPM.
+func Manufacture() State { return State{Safe: true} }
+
+// Clear sets Clock and the counts to zero (TPM2_Clear).
+func (s *State) Clear() {
+	s.Clock, s.Safe, s.ResetCount, s.RestartCount = 0, true, 0, 0
+}
 
 // Startup counts a TPM Reset, Restart or Resume. After a power loss without
 // Shutdown the Clock may have gone back, so it is not safe.
@@ -53,7 +69,9 @@ func (s *State) Startup(reset, orderly bool) {
 	} else {
 		s.RestartCount++
 	}
-	s.Safe = orderly
+	if !orderly {
+		s.Safe = false
+	}
 }
 
 // ClockInfo is the state as attestations carry it.
