@@ -22,9 +22,11 @@ const (
 // MaxBlob is the largest state in bytes that SET_STATEBLOB takes.
 const MaxBlob = store.MaxSize
 
-// lock takes the lock on the state directory where it is not held. What
-// another process wrote meanwhile is replaced by the state of the engine that
-// runs here: who asks for the lock says that the TPM lives on here.
+// lock takes the lock on the state directory where it is not held. Where this
+// host had given it up, the TPM that runs here is the one that lives on: who
+// asks for the lock says so, and what the target of the failed migration wrote
+// is replaced. Where it never had it, a state that was changed since this TPM
+// was started is not overwritten.
 func (h *Host) lock(retries int) Result {
 	if h.cfg.Dir.Locked() {
 		return OK
@@ -33,18 +35,35 @@ func (h *Host) lock(retries int) Result {
 		h.log.Error("the state cannot be locked", "err", err)
 		return Fail
 	}
-	if h.engine == nil {
-		return OK
-	}
-	v, err := put(h.state.permanent, h.engine.Permanent())
-	if err != nil {
-		h.log.Error("the state cannot be taken back", "err", err)
+	if err := h.takeBack(); err != nil {
+		h.log.Error("the state cannot be taken over", "err", err)
 		h.unlock()
 		return Fail
 	}
-	h.state.version = v
+	h.released = false
 	return OK
 }
+
+// takeBack makes the state on the disk that of the engine that runs, if any.
+func (h *Host) takeBack() error {
+	if h.engine == nil {
+		return nil
+	}
+	before := h.state.version
+	if _, err := h.state.load(); err != nil {
+		return err
+	}
+	switch {
+	case h.state.version == before:
+		return nil
+	case h.released:
+		return h.state.save(h.engine.Permanent())
+	}
+	h.state.version = before
+	return errMovedOn
+}
+
+var errMovedOn = errors.New("it was changed by another process since this TPM was started: INIT reads it again")
 
 func (h *Host) unlock() {
 	if err := h.cfg.Dir.Unlock(); err != nil {
@@ -84,6 +103,7 @@ func (h *Host) StateBlob(t BlobType) ([]byte, Result) {
 	case BlobSaveState:
 		if h.cfg.ReleaseOutgoing {
 			h.unlock()
+			h.released = true
 		}
 		return nil, Retry
 	}

@@ -51,6 +51,7 @@ type Host struct {
 	buffer    uint32 // buffer size of the next power on
 	locality  uint8
 	suspended bool // the volatile state was saved and nothing came since
+	released  bool // the lock on the state was given up to a migration's target
 	nvOff     bool // the simulator took the NV away
 	state     states
 

@@ -254,6 +254,25 @@ func TestMigrationLock(t *testing.T) {
 	source.expectRC(shutdownState, 0)
 }
 
+// TestIncomingMovedOn starts a TPM beside one that runs, as the target of a
+// migration may: it must not overwrite what the other wrote meanwhile.
+func TestIncomingMovedOn(t *testing.T) {
+	dir := t.TempDir()
+	source := newRig(t, dir, nil)
+	source.control("00000002 00000000", "00000000")
+	target := newRig(t, dir, func(c *Config, _ *Server) { c.Incoming = true })
+	target.control("00000002 00000000", "00000000")
+	source.expectRC(startupClear, 0)
+	source.expectRC(defineSpace(1), 0)
+	source.kill()
+	<-source.done
+	source.host.Close()
+	target.expectRC(startupClear, 0x101)
+	target.control("00000002 00000000", "00000000")
+	target.expectRC(startupClear, 0)
+	target.expectRC(defineSpace(1), 0x14C) // TPM_RC_NV_DEFINED
+}
+
 // TestTwoProcesses checks that a directory in use is refused.
 func TestTwoProcesses(t *testing.T) {
 	dir := t.TempDir()

@@ -78,9 +78,9 @@ func benchSpawn(pair []*side) {
 
 const (
 	benchTime  = 1200 * time.Millisecond // for one command on both sides
-	benchMost  = 400                     // runs of one command
+	benchMost  = 4000                    // runs of one command
 	benchMin   = 12
-	benchBlock = 4 // runs on one side before the other's turn
+	benchBlock = 8 // runs on one side before the other's turn
 )
 
 // benchRow measures one command on both sides in turn.
