@@ -34,7 +34,12 @@ var sealTemplate = gotpm.TPMTPublic{
 
 func seal(t *testing.T, tpm transport.TPM, parent gotpm.AuthHandle, auth, data string) *gotpm.CreateResponse {
 	t.Helper()
-	r, err := gotpm.Create{ParentHandle: parent, InPublic: gotpm.New2B(sealTemplate),
+	return sealAs(t, tpm, parent, sealTemplate, auth, data)
+}
+
+func sealAs(t *testing.T, tpm transport.TPM, parent gotpm.AuthHandle, template gotpm.TPMTPublic, auth, data string) *gotpm.CreateResponse {
+	t.Helper()
+	r, err := gotpm.Create{ParentHandle: parent, InPublic: gotpm.New2B(template),
 		InSensitive: gotpm.TPM2BSensitiveCreate{Sensitive: &gotpm.TPMSSensitiveCreate{
 			UserAuth: gotpm.TPM2BAuth{Buffer: []byte(auth)},
 			Data:     gotpm.NewTPMUSensitiveCreate(&gotpm.TPM2BSensitiveData{Buffer: []byte(data)}),
