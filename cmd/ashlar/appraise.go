@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,6 +58,9 @@ Exit code 0: it holds. 1: it is refused, or cannot be judged, with the reason.
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) < 2 {
 				return fmt.Errorf("name a kind (%s) and at least one file", kindList())
+			}
+			if !slices.Contains(tpm.Kinds(), tpm.Kind(args[0])) {
+				return fmt.Errorf("there is no kind %q: choose one of %s", args[0], kindList())
 			}
 			return nil
 		},
