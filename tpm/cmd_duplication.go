@@ -136,6 +136,7 @@ func (e *Engine) importObject(c *call, in *importIn, out *importOut) tpm2.RC {
 	defer sens.Wipe()
 	if parent.Is(tpm2.ObjFixedTPM) {
 		// Load takes what is below such a parent for this TPM's own.
+		e.requireKey(pub.Type)
 		key, rc := object.Load(nil, pub, sens, 2, 3)
 		if rc != tpm2.RCSuccess {
 			return rc

@@ -53,6 +53,7 @@ func (e *Engine) create(c *call, in *createIn, out *createOut) tpm2.RC {
 		return rc
 	}
 	src := crypt.Source{Random: e.cfg.Entropy, Cancel: c.canceled}
+	e.requireKey(in.public.Type)
 	key, rc := crypt.CreateObject(&in.public.Public, in.sensitive.UserAuth, in.sensitive.Data, &src)
 	if rc != tpm2.RCSuccess {
 		return rc
@@ -97,6 +98,7 @@ func (e *Engine) load(c *call, in *loadIn, out *loadOut) tpm2.RC {
 		return rc.P(1)
 	}
 	defer sens.Wipe()
+	e.requireKey(in.public.Type)
 	key, rc := object.Load(parent, &in.public.Public, sens, 2, 1)
 	if rc != tpm2.RCSuccess {
 		return rc
@@ -141,6 +143,7 @@ func (e *Engine) loadExternal(c *call, in *loadExternalIn, out *loadOut) tpm2.RC
 		}
 		sens = &in.sensitive.Sensitive
 	}
+	e.requireKey(in.public.Type)
 	key, rc := object.Load(nil, &in.public.Public, sens, 2, 1)
 	if rc != tpm2.RCSuccess {
 		return rc

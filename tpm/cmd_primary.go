@@ -77,6 +77,7 @@ func (e *Engine) createPrimary(c *call, in *createIn, out *createPrimaryOut) tpm
 		// Clear changes the owner's proof, and so what these objects protect.
 		src.Proofs = [][]byte{hierarchies.Owner.Proof, hierarchies.Endorsement.Proof}
 	}
+	e.requireKey(pub.Type)
 	key, rc := crypt.CreateObject(pub, in.sensitive.UserAuth, in.sensitive.Data, &src)
 	if rc != tpm2.RCSuccess {
 		return rc

@@ -1,6 +1,7 @@
 package tpm
 
 import (
+	"math/bits"
 	"slices"
 
 	"github.com/ashlar-cloud/ashlar/tpm/internal/crypt"
@@ -15,14 +16,34 @@ var selfTestCommands = []command{
 	define(command{cc: tpm2.CCGetTestResult, readOnly: true}, (*Engine).getTestResult),
 }
 
-// selfTest is what has been tested since _TPM_Init. A test that fails is not
-// recorded here: it puts the TPM in failure mode.
-type selfTest struct {
-	passed uint32 // bit i: testable[i]
+// testable are the algorithms that have a test, in ascending order.
+var testable = crypt.TestableAlgs()
+
+// algSet is a set of testable algorithms: bit i stands for testable[i].
+type algSet uint32
+
+func setOf(algs ...tpm2.AlgID) (s algSet) {
+	for _, alg := range algs {
+		if i := slices.Index(testable, alg); i >= 0 {
+			s |= 1 << i
+		}
+	}
+	return s
 }
 
-// testable are the algorithms that have a test.
-var testable = crypt.TestableAlgs()
+// list gives the set's algorithms in ascending order.
+func (s algSet) list() (algs tpm2.AlgList) {
+	for i, alg := range testable {
+		if s&(1<<i) != 0 {
+			algs = append(algs, alg)
+		}
+	}
+	return algs
+}
+
+// selfTest is what has been tested since _TPM_Init. A test that fails is not
+// recorded here: it puts the TPM in failure mode.
+type selfTest struct{ passed algSet }
 
 // untested are algorithms that IncrementalSelfTest accepts and that need no
 // test of their own: they are names for the use of others.
@@ -30,59 +51,44 @@ var untested = []tpm2.AlgID{tpm2.AlgMGF1, tpm2.AlgKeyedHash, tpm2.AlgKDF2, tpm2.
 
 // basicAlgs are what every TPM uses from its first command on: Startup tests
 // them.
-var basicAlgs = []tpm2.AlgID{tpm2.AlgSHA1, tpm2.AlgSHA256, tpm2.AlgSHA384, tpm2.AlgSHA512,
-	tpm2.AlgHMAC, tpm2.AlgAES, tpm2.AlgCFB, tpm2.AlgXOR, tpm2.AlgKDF1SP800108}
+var basicAlgs = setOf(tpm2.AlgSHA1, tpm2.AlgSHA256, tpm2.AlgSHA384, tpm2.AlgSHA512,
+	tpm2.AlgHMAC, tpm2.AlgAES, tpm2.AlgCFB, tpm2.AlgXOR, tpm2.AlgKDF1SP800108)
 
-// keyAlgs are the algorithms that keys of a type are used with. They are
-// tested before the first such key is.
-func keyAlgs(keyType tpm2.AlgID) []tpm2.AlgID {
-	switch keyType {
-	case tpm2.AlgRSA:
-		return rsaAlgs
-	case tpm2.AlgECC:
-		return eccAlgs
-	case tpm2.AlgSymCipher:
-		return symAlgs
-	}
-	return nil
-}
-
+// What keys of a type are used with. It is tested before the first such key is
+// made, loaded or used.
 var (
-	rsaAlgs = []tpm2.AlgID{tpm2.AlgRSA, tpm2.AlgRSASSA, tpm2.AlgRSAPSS, tpm2.AlgRSAES, tpm2.AlgOAEP}
-	eccAlgs = []tpm2.AlgID{tpm2.AlgECC, tpm2.AlgECDSA, tpm2.AlgECDH, tpm2.AlgKDF1SP80056A}
-	symAlgs = []tpm2.AlgID{tpm2.AlgCTR, tpm2.AlgOFB, tpm2.AlgCBC, tpm2.AlgECB}
+	rsaAlgs = setOf(tpm2.AlgRSA, tpm2.AlgRSASSA, tpm2.AlgRSAPSS, tpm2.AlgRSAES, tpm2.AlgOAEP)
+	eccAlgs = setOf(tpm2.AlgECC, tpm2.AlgECDSA, tpm2.AlgECDH, tpm2.AlgKDF1SP80056A)
+	symAlgs = setOf(tpm2.AlgCTR, tpm2.AlgOFB, tpm2.AlgCBC, tpm2.AlgECB)
 )
 
 // Walk visits the algorithms that have passed, by identifier. One that this
 // program has no test for is dropped.
 func (t *selfTest) Walk(c *tpm2.Codec) {
-	var list tpm2.AlgList
-	if !c.Decoding() {
-		for i, alg := range testable {
-			if t.passed&(1<<i) != 0 {
-				list = append(list, alg)
-			}
-		}
-	}
+	list := t.passed.list()
 	list.Walk(c)
-	if !c.Decoding() {
-		return
-	}
-	t.passed = 0
-	for _, alg := range list {
-		if i := slices.Index(testable, alg); i >= 0 {
-			t.passed |= 1 << i
-		}
+	if c.Decoding() {
+		t.passed = setOf(list...)
 	}
 }
 
 // require tests algorithms that have not been since _TPM_Init, before they are
 // used (Part 1, 12.3). A test that fails ends in failure mode.
-func (e *Engine) require(algs []tpm2.AlgID) {
-	for _, alg := range algs {
-		if i := slices.Index(testable, alg); i >= 0 && e.state.test.passed&(1<<i) == 0 {
-			e.runTest(i)
-		}
+func (e *Engine) require(algs algSet) {
+	for missing := algs &^ e.state.test.passed; missing != 0; missing &= missing - 1 {
+		e.runTest(bits.TrailingZeros32(uint32(missing)))
+	}
+}
+
+// requireKey tests what keys of a type are used with.
+func (e *Engine) requireKey(keyType tpm2.AlgID) {
+	switch keyType {
+	case tpm2.AlgRSA:
+		e.require(rsaAlgs)
+	case tpm2.AlgECC:
+		e.require(eccAlgs)
+	case tpm2.AlgSymCipher:
+		e.require(symAlgs)
 	}
 }
 
@@ -90,7 +96,7 @@ func (e *Engine) require(algs []tpm2.AlgID) {
 func (e *Engine) requireFor(objects []*object.Object) {
 	for _, o := range objects {
 		if o != nil && o.Key != nil {
-			e.require(keyAlgs(o.Public.Type))
+			e.requireKey(o.Public.Type)
 		}
 	}
 }
@@ -146,8 +152,9 @@ func (e *Engine) incrementalSelfTest(c *call, in *incrementalSelfTestIn, out *in
 			return tpm2.RCValue.P(1)
 		}
 	}
-	for i, alg := range testable {
-		if !slices.Contains(in.toTest, alg) {
+	toTest := setOf(in.toTest...)
+	for i := range testable {
+		if toTest&(1<<i) == 0 {
 			continue
 		}
 		if c.canceled() {
@@ -155,11 +162,7 @@ func (e *Engine) incrementalSelfTest(c *call, in *incrementalSelfTestIn, out *in
 		}
 		e.runTest(i)
 	}
-	for i, alg := range testable {
-		if e.state.test.passed&(1<<i) == 0 {
-			out.toDo = append(out.toDo, alg)
-		}
-	}
+	out.toDo = (^e.state.test.passed).list()
 	return tpm2.RCSuccess
 }
 

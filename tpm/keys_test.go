@@ -1,9 +1,11 @@
 package tpm
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
 	"math/big"
@@ -114,14 +116,22 @@ func verify(pub *tpm2.Public, sig *tpm2.Signature, digest []byte) bool {
 		return rsa.VerifyPSS(key, hash, digest, sig.RSA, nil) == nil
 	case tpm2.AlgECDSA:
 		curve := map[tpm2.ECCCurve]elliptic.Curve{tpm2.CurveP256: elliptic.P256(), tpm2.CurveP384: elliptic.P384()}[pub.Curve]
-		key := &ecdsa.PublicKey{Curve: curve, X: new(big.Int).SetBytes(pub.Point.X), Y: new(big.Int).SetBytes(pub.Point.Y)}
-		return ecdsa.Verify(key, digest, new(big.Int).SetBytes(sig.R), new(big.Int).SetBytes(sig.S))
+		point := bytes.Join([][]byte{{4}, pub.Point.X, pub.Point.Y}, nil)
+		key, err := ecdsa.ParseUncompressedPublicKey(curve, point)
+		return err == nil && ecdsa.Verify(key, digest, new(big.Int).SetBytes(sig.R), new(big.Int).SetBytes(sig.S))
 	}
 	return false
 }
 
 func digestOf(hash crypto.Hash, data []byte) []byte {
 	h := hash.New()
+	h.Write(data)
+	return h.Sum(nil)
+}
+
+// hmacOf is HMAC-SHA-256.
+func hmacOf(key, data []byte) []byte {
+	h := hmac.New(crypto.SHA256.New, key)
 	h.Write(data)
 	return h.Sum(nil)
 }
