@@ -71,7 +71,8 @@ func TestSequences(t *testing.T) {
 				}
 				// The ones before are as they were, and giving a result is no change.
 				for i, want := range c.want(data[:99]) {
-					if !bytes.Equal(results(half)[i], want) || !bytes.Equal(results(half)[i], want) {
+					first := results(half)[i]
+					if again := results(half)[i]; !bytes.Equal(first, want) || !bytes.Equal(again, want) {
 						t.Errorf("digest %d: Update or Result changed the sequence", i)
 					}
 				}
