@@ -1,0 +1,52 @@
+package timing
+
+import (
+	"testing"
+	"time"
+)
+
+func TestClockAndTime(t *testing.T) {
+	s := Manufacture()
+	s.PowerOn(10*time.Second, 1)
+	if d := s.Update(10*time.Second + 1500*time.Millisecond); d != 1500 || s.Time != 1500 || s.Clock != 1500 {
+		t.Errorf("%d, %+v", d, s)
+	}
+	if d := s.Update(5 * time.Second); d != 0 || s.Time != 1500 {
+		t.Errorf("a host clock that went back: %d, %+v", d, s)
+	}
+	s.PowerOn(time.Second, 2)
+	if s.Time != 0 || s.Clock != 1500 {
+		t.Errorf("after power on: %+v", s)
+	}
+	s.Resync(100 * time.Second)
+	if s.Update(101 * time.Second); s.Time != 1000 {
+		t.Errorf("after a resume elsewhere: %+v", s)
+	}
+}
+
+// TestSafe: after a power loss Clock is not safe until it has passed the next
+// multiple of the interval; a Shutdown keeps what it was.
+func TestSafe(t *testing.T) {
+	s := Manufacture()
+	s.PowerOn(0, 1)
+	s.Startup(true, true)
+	if !s.Safe || s.ResetCount != 1 {
+		t.Errorf("a new TPM: %+v", s)
+	}
+	s.Startup(true, false)
+	s.Update(4095 * time.Millisecond)
+	if s.Safe {
+		t.Error("safe too early")
+	}
+	s.Startup(false, true)
+	if s.Safe || s.RestartCount != 1 || s.ResetCount != 2 {
+		t.Errorf("a restart: %+v", s)
+	}
+	if s.Update(4096 * time.Millisecond); !s.Safe {
+		t.Error("not safe after the interval")
+	}
+	s.Clear()
+	if s.Clock != 0 || s.ResetCount != 0 || s.RestartCount != 0 || !s.Safe {
+		t.Errorf("after Clear: %+v", s)
+	}
+}
