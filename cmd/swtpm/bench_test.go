@@ -15,8 +15,8 @@ import (
 // benchVariable asks for the comparison; 'make bench' sets it.
 const benchVariable = "ASHLAR_BENCH"
 
-// TestBench runs this swtpm and Debian's interleaved, connected as QEMU
-// connects, and prints medians and their ratios.
+// TestBench runs this swtpm and Debian's interleaved on one processor,
+// connected as QEMU connects, and prints medians and their ratios.
 func TestBench(t *testing.T) {
 	if os.Getenv(benchVariable) == "" {
 		t.Skipf("set %s=1 to compare with Debian's swtpm", benchVariable)
@@ -33,6 +33,7 @@ func TestBench(t *testing.T) {
 	theirs := &side{t: t, name: "swtpm", program: "swtpm", dir: join(dir, "b")}
 	pair := []*side{ours, theirs}
 
+	onOneProcessor(t)
 	fmt.Printf("%-30s %6s %12s %12s %8s\n", "", "runs", "ours", "swtpm", "swtpm/ours")
 	benchSpawn(pair)
 	for _, s := range pair {
@@ -41,9 +42,7 @@ func TestBench(t *testing.T) {
 	for _, stage := range stages {
 		stage(ours)
 		stage(theirs)
-		for i := range ours.rows {
-			benchRow(ours, theirs, i)
-		}
+		benchStage(ours, theirs)
 		ours.clear()
 		theirs.clear()
 	}
@@ -77,26 +76,35 @@ func benchSpawn(pair []*side) {
 }
 
 const (
-	benchTime  = 1200 * time.Millisecond // for one command on both sides
-	benchMost  = 4000                    // runs of one command
-	benchMin   = 12
-	benchBlock = 8 // runs on one side before the other's turn
+	benchPasses = 4                      // over the commands of a stage
+	benchTime   = 300 * time.Millisecond // for one command on both sides in a pass
+	benchMost   = 1000                   // runs of one command in a pass
+	benchBlock  = 4                      // runs on one side before the other's turn
 )
 
+// benchStage measures the commands of a stage, in several passes.
+func benchStage(ours, theirs *side) {
+	spent := make([][2][]float64, len(ours.rows))
+	for range benchPasses {
+		for i := range spent {
+			benchRow(ours, theirs, i, &spent[i])
+		}
+	}
+	for i := range spent {
+		printRow(ours.rows[i].name+" (us)", len(spent[i][0]), median(spent[i][0]), median(spent[i][1]))
+	}
+}
+
 // benchRow measures one command on both sides in turn.
-func benchRow(ours, theirs *side, i int) {
-	var spent [2][]float64
+func benchRow(ours, theirs *side, i int, spent *[2][]float64) {
 	begin := time.Now()
-	n := 0
-	for n < benchMost && (n < benchMin || time.Since(begin) < benchTime) {
+	for n := 0; n == 0 || n < benchMost && time.Since(begin) < benchTime; n += benchBlock {
 		for k, s := range []*side{ours, theirs} {
-			for j := range benchBlock {
-				spent[k] = append(spent[k], s.run(&s.rows[i], n+j).Seconds()*1e6)
+			for range benchBlock {
+				spent[k] = append(spent[k], s.run(&s.rows[i], len(spent[k])).Seconds()*1e6)
 			}
 		}
-		n += benchBlock
 	}
-	printRow(ours.rows[i].name+" (us)", n, median(spent[0]), median(spent[1]))
 }
 
 func printRow(name string, n int, ours, theirs float64) {
