@@ -136,6 +136,9 @@ func TestHeaderErrors(t *testing.T) {
 		if rc := tpm2.RC(binary.BigEndian.Uint32(resp[6:])); rc != c.want {
 			t.Errorf("%s: %v, want %v", c.name, rc, c.want)
 		}
+		if tag := tpm2.ST(binary.BigEndian.Uint16(resp)); tag != tpm2.STNoSessions {
+			t.Errorf("%s: answered with tag %#x, which firmware takes for a TPM 1.2", c.name, uint16(tag))
+		}
 	}
 }
 

@@ -180,15 +180,13 @@ func putHeader(b []byte, tag tpm2.ST, rc tpm2.RC) {
 	binary.BigEndian.PutUint32(b[6:], uint32(rc))
 }
 
-// errorResponse is a response that is only a code. TPM_RC_BAD_TAG comes in the
-// form that a TPM 1.2 driver understands.
+// errorResponse is a response that is only a code. Its tag is TPM_ST_NO_SESSIONS
+// for TPM_RC_BAD_TAG as well, as in the reference code: OVMF probes a tpm-tis with
+// a command of TPM 1.2 and takes whoever answers with TPM_ST_RSP_COMMAND (Part 2,
+// 6.9) for a TPM 1.2, which it then does not start.
 func errorResponse(buf []byte, rc tpm2.RC) []byte {
 	b := append(buf[:0], make([]byte, headerSize)...)
-	tag := tpm2.STNoSessions
-	if rc == tpm2.RCBadTag {
-		tag = tpm2.STRspCommand
-	}
-	putHeader(b, tag, rc)
+	putHeader(b, tpm2.STNoSessions, rc)
 	return b
 }
 
