@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/google/go-tpm/tpm2/transport"
@@ -84,11 +85,13 @@ func openDevice(path string) (TPM, error) {
 	if info.Mode()&os.ModeDevice == 0 {
 		return nil, fmt.Errorf("%s is neither a TPM device nor a socket", path)
 	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	// os.OpenFile would make the descriptor non-blocking. Linux then queues a command
+	// instead of running it, and a read that comes too early ends with nothing.
+	fd, err := syscall.Open(path, syscall.O_RDWR|syscall.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the TPM: %w", err)
+		return nil, fmt.Errorf("cannot open the TPM: %w", &os.PathError{Op: "open", Path: path, Err: err})
 	}
-	return &device{f}, nil
+	return &device{os.NewFile(uintptr(fd), path)}, nil
 }
 
 // device is a character device: one write is a command, one read its response.
