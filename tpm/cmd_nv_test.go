@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
@@ -230,5 +231,32 @@ func TestOrderlyNVDoesNotWrite(t *testing.T) {
 	resp := r.execute(readNVCmd(counter, counter, 8, 0))
 	if n := binary.BigEndian.Uint64(resp[headerSize+6:]); n != 767 {
 		t.Errorf("after a power loss at 600 the counter is %d", n)
+	}
+}
+
+// TestOrderlyNVIsSuspended: what changed in RAM since the last write of the
+// permanent state is in the volatile one.
+func TestOrderlyNVIsSuspended(t *testing.T) {
+	r := newRig(t, true)
+	const data = tpm2.Handle(0x01000001)
+	r.execute(defineCmd(tpm2.RHOwner, data, plainNV|tpm2.NVOrderly|tpm2.NVReadSTClear, 8))
+	r.execute(writeCmd(data, data, 0, "12345678"))
+	r.clock.Advance(time.Minute)
+	want := r.execute(readNVCmd(data, data, 8, 0))
+	volatile := r.e.SaveVolatile()
+	e, err := Resume(r.cfg, r.durable, volatile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.e = e
+	if got := r.execute(readNVCmd(data, data, 8, 0)); !bytes.Equal(got, want) || code(got) != tpm2.RCSuccess {
+		t.Errorf("%x, before %x", got, want)
+	}
+	if clock := r.e.state.timing.Clock; clock != 60000 {
+		t.Errorf("the clock went back to %d", clock)
+	}
+	r.execute(frame(tpm2.CCNVUndefineSpace, []tpm2.Handle{tpm2.RHOwner, data}, password("")))
+	if _, err := Resume(r.cfg, r.durable, volatile); err == nil {
+		t.Error("a volatile state resumes without the Index it has data of")
 	}
 }

@@ -234,3 +234,32 @@ func unwalk(t *testing.T, b []byte, f func(*tpm2.Codec)) {
 		t.Fatalf("%v, %d bytes left", c.RC(), c.Remaining())
 	}
 }
+
+// FuzzWalk reads any bytes as a state: what is taken writes itself the same,
+// and can be used.
+func FuzzWalk(f *testing.F) {
+	s, err := Manufacture(nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(walk(s.WalkPermanent), walk(s.WalkState), walk(s.WalkVolatile))
+	f.Fuzz(func(t *testing.T, permanent, state, volatile []byte) {
+		var s State
+		for _, part := range []struct {
+			b []byte
+			f func(*tpm2.Codec)
+		}{{permanent, s.WalkPermanent}, {state, s.WalkState}, {volatile, s.WalkVolatile}} {
+			d := tpm2.NewDecoder(part.b)
+			if part.f(&d); d.RC() != tpm2.RCSuccess {
+				return
+			}
+			if got := walk(part.f); !bytes.Equal(got, part.b[:len(part.b)-d.Remaining()]) {
+				t.Fatalf("%x is written as %x", part.b, got)
+			}
+		}
+		s.Extend(1, tpm2.AlgSHA256, fill(32, 1))
+		s.Read(s.Allocation())
+		s.PowerOn()
+		s.Startup(true, false, 0, false)
+	})
+}

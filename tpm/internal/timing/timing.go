@@ -89,8 +89,11 @@ func (s *State) WalkPermanent(c *tpm2.Codec) {
 // WalkState visits what Shutdown(STATE) saves besides.
 func (s *State) WalkState(c *tpm2.Codec) { c.U32(&s.RestartCount) }
 
-// WalkVolatile visits what a suspended instance needs besides.
+// WalkVolatile visits what a suspended instance needs besides, and Clock, which
+// the permanent state that was last written may have older.
 func (s *State) WalkVolatile(c *tpm2.Codec) {
+	c.U64(&s.Clock)
+	c.Bool(&s.Safe)
 	c.U64(&s.Time)
 	c.U32(&s.Epoch)
 }
