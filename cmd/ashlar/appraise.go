@@ -72,6 +72,11 @@ Exit code 0: it holds. 1: it is refused, or cannot be judged, with the reason.
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return runAppraise(cmd, args, &o) },
 	}
+	o.flags(cmd)
+	return cmd
+}
+
+func (o *appraiseOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.key, "key", "", "the attestation key: PEM, DER, TPM2B_PUBLIC or TPMT_PUBLIC in `FILE`")
 	f.StringArrayVar(&o.endorsements, "endorsement", nil, "what you vouch for, in `FILE`; may be given again")
@@ -87,7 +92,6 @@ Exit code 0: it holds. 1: it is refused, or cannot be judged, with the reason.
 	f.StringVar(&o.issuer, "issuer", verifier.DefaultIssuer, "the verifier's `NAME` in the result")
 	f.BoolVar(&o.json, "json", false, "write one JSON object")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "list each measurement")
-	return cmd
 }
 
 func kindList() string {

@@ -40,13 +40,15 @@ type appraisal struct {
 	ev       *Evidence
 	ak       *identity.Key
 	endorsed bool // the AK is known good, or certified
-	attests  []tpm2.Attest
-	order    [][]register // of each quote
-	log      *eventlog.Log
-	banks    []eventlog.Bank
-	ima      *imaView
-	imaUsed  int // IMA entries that the quote covers, -1 if unknown
-	missing  []Measurement
+	// statedOnly says that the AK's public area is the Evidence's alone.
+	statedOnly bool
+	attests    []tpm2.Attest
+	order      [][]register // of each quote
+	log        *eventlog.Log
+	banks      []eventlog.Bank
+	ima        *imaView
+	imaUsed    int // IMA entries that the quote covers, -1 if unknown
+	missing    []Measurement
 }
 
 // Appraise examines Evidence. It always gives a result: Evidence that cannot be
@@ -151,19 +153,20 @@ func (a *appraisal) chooseKey() {
 	if a.ak == nil {
 		return
 	}
-	if a.ev.AK != nil {
-		beside = append(beside, a.ev.AK)
-	}
 	for _, k := range beside {
-		if k == a.ev.AK || !k.Equal(a.ak) {
+		if !k.Equal(a.ak) {
 			continue
 		}
 		a.endorsed = true
-	}
-	for _, k := range beside {
-		if a.ak.Public == nil && k.Public != nil && k.Equal(a.ak) {
+		if k.Public != nil {
 			a.ak = k
 		}
+	}
+	switch own := a.ev.AK; {
+	case a.ak == own:
+		a.statedOnly = true
+	case own != nil && a.ak.Public == nil && own.Public != nil && own.Equal(a.ak):
+		a.ak, a.statedOnly = own, true
 	}
 }
 

@@ -97,65 +97,72 @@ const maxDiff = 1 << 22
 // diff gives the differences between two sequences of events, in order, by their
 // longest common subsequence. What is replaced is paired.
 func diff(want []RefEvent, got []*Measurement) []difference {
-	same := func(i, j int) bool { return want[i].Digest == bare(got[j].Digest) }
-	start := 0
-	for start < len(want) && start < len(got) && same(start, start) {
-		start++
+	for len(want) > 0 && len(got) > 0 && want[0].Digest == bare(got[0].Digest) {
+		want, got = want[1:], got[1:]
 	}
-	n, m := len(want)-start, len(got)-start
-	if n == 0 && m == 0 {
+	if len(want)+len(got) == 0 {
 		return nil
 	}
-	var table [][]int32
-	if (n+1)*(m+1) <= maxDiff {
-		table = make([][]int32, n+1)
-		for i := range table {
-			table[i] = make([]int32, m+1)
-		}
-		for i := n - 1; i >= 0; i-- {
-			for j := m - 1; j >= 0; j-- {
-				if same(start+i, start+j) {
-					table[i][j] = table[i+1][j+1] + 1
-				} else {
-					table[i][j] = max(table[i+1][j], table[i][j+1])
-				}
-			}
-		}
-	}
+	table := common(want, got)
 	var list []difference
 	var missing []*RefEvent
 	var extra []*Measurement
-	flush := func() {
-		for i := range max(len(missing), len(extra)) {
-			var d difference
-			if i < len(missing) {
-				d.want = missing[i]
-			}
-			if i < len(extra) {
-				d.got = extra[i]
-			}
-			list = append(list, d)
-		}
-		missing, extra = nil, nil
-	}
 	i, j := 0, 0
-	for i < n || j < m {
+	for i < len(want) || j < len(got) {
+		both := i < len(want) && j < len(got)
 		switch {
-		case i < n && j < m && same(start+i, start+j):
-			flush()
+		case both && want[i].Digest == bare(got[j].Digest):
+			list, missing, extra = paired(list, missing, extra), nil, nil
 			i, j = i+1, j+1
-		case j >= m || i < n && table != nil && table[i+1][j] >= table[i][j+1]:
-			missing = append(missing, &want[start+i])
+		case both && table == nil:
+			missing, extra = append(missing, &want[i]), append(extra, got[j])
+			i, j = i+1, j+1
+		case j >= len(got) || both && table[i+1][j] >= table[i][j+1]:
+			missing = append(missing, &want[i])
 			i++
-		case i >= n || table != nil:
-			extra = append(extra, got[start+j])
-			j++
 		default:
-			missing, extra = append(missing, &want[start+i]), append(extra, got[start+j])
-			i, j = i+1, j+1
+			extra = append(extra, got[j])
+			j++
 		}
 	}
-	flush()
+	return paired(list, missing, extra)
+}
+
+// common fills the table of the lengths of the longest common subsequences of
+// all pairs of tails; nil where it would be larger than maxDiff.
+func common(want []RefEvent, got []*Measurement) [][]int32 {
+	if (len(want)+1)*(len(got)+1) > maxDiff {
+		return nil
+	}
+	table := make([][]int32, len(want)+1)
+	for i := range table {
+		table[i] = make([]int32, len(got)+1)
+	}
+	for i := len(want) - 1; i >= 0; i-- {
+		for j := len(got) - 1; j >= 0; j-- {
+			if want[i].Digest == bare(got[j].Digest) {
+				table[i][j] = table[i+1][j+1] + 1
+			} else {
+				table[i][j] = max(table[i+1][j], table[i][j+1])
+			}
+		}
+	}
+	return table
+}
+
+// paired appends a gap between common events: what is missing beside what
+// stands in its place.
+func paired(list []difference, missing []*RefEvent, extra []*Measurement) []difference {
+	for i := range max(len(missing), len(extra)) {
+		var d difference
+		if i < len(missing) {
+			d.want = missing[i]
+		}
+		if i < len(extra) {
+			d.got = extra[i]
+		}
+		list = append(list, d)
+	}
 	return list
 }
 

@@ -16,17 +16,10 @@ func (a *appraisal) checkIdentity() {
 	if a.ak == nil {
 		return
 	}
-	if p := a.ak.Public; p == nil {
-		a.leave("", "attestation key attributes", "the attestation key came without its public area: whether it is restricted to statements of its TPM is not known")
-	} else if err := identity.CheckAK(p); err != nil {
-		a.fail(ReasonKeyAttributes, rats.InstanceIdentity, rats.InstanceUnknown, rats.Claim{Name: "attestation key attributes", Why: sentence(err)})
-	} else {
-		a.Facts["ak_name"] = hex.EncodeToString(p.Name())
-		a.hold("attestation key attributes", "restricted signing key, fixed to its TPM")
-	}
 	certified := a.checkAKCertificate()
 	ekGood, genuine := a.checkEK()
 	activated := a.checkActivation()
+	a.checkAttributes(activated || certified)
 	if certified || activated && genuine {
 		a.claim(rats.Hardware, rats.HardwareGenuine)
 	}
@@ -44,6 +37,28 @@ func (a *appraisal) checkIdentity() {
 	default:
 		a.leave("", "attestation key", "nobody vouches for the attestation key: the evidence may be from any TPM, or none")
 	}
+}
+
+// checkAttributes examines the AK's attributes. They are proven if the caller
+// gave the public area, if activation confirmed its Name, or if a CA certified
+// the key as an AK; otherwise they are only the Evidence's own statement.
+func (a *appraisal) checkAttributes(proven bool) {
+	const name = "attestation key attributes"
+	p := a.ak.Public
+	if p == nil {
+		a.leave("", name, "the attestation key came without its public area: whether it is restricted to statements of its TPM is not known")
+		return
+	}
+	if err := identity.CheckAK(p); err != nil {
+		a.fail(ReasonKeyAttributes, rats.InstanceIdentity, rats.InstanceUnknown, rats.Claim{Name: name, Why: sentence(err)})
+		return
+	}
+	a.Facts["ak_name"] = hex.EncodeToString(p.Name())
+	if !proven && a.statedOnly {
+		a.leave("", name, "that the attestation key is restricted to statements of its TPM is only what the evidence says: no challenge was answered with it")
+		return
+	}
+	a.hold(name, "restricted signing key, fixed to its TPM")
 }
 
 // checkAKCertificate tells whether a certificate that leads to an endorsed CA

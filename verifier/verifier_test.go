@@ -1,0 +1,82 @@
+package verifier
+
+import (
+	"crypto/ecdsa"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/ashlar-cloud/ashlar/rats"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
+)
+
+func newVerifier(t *testing.T) *Verifier {
+	t.Helper()
+	k, err := rats.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := rats.NewSigner(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return New(s, Options{})
+}
+
+// TestRefusalIsAResult wants evidence that cannot be read refused in a signed
+// result that says why, and never an error.
+func TestRefusalIsAResult(t *testing.T) {
+	v, nonce, now := newVerifier(t), rats.Nonce("a nonce"), time.Now()
+	for _, data := range []string{"", "{", `{"format":"ashlar-tpm-evidence","version":2}`, "\xffTCG"} {
+		out, err := v.Appraise(rats.Evidence{Type: rats.TypeTPMEvidence, Data: []byte(data)}, nil, nil, Session{Nonce: nonce, Now: now})
+		if err != nil {
+			t.Errorf("%q: %v", data, err)
+			continue
+		}
+		r, err := rats.Verify(out.EAR, rats.Expect{Keys: []*ecdsa.PublicKey{v.signer.Public()}, Issuer: DefaultIssuer, Nonce: nonce, Now: now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		failed := r.Submods[submodule].Failed()
+		if r.Status() != rats.TierContraindicated || len(failed) == 0 || failed[0].Why == "" {
+			t.Errorf("%q: %s without a reason: %v", data, r.Status(), failed)
+		}
+		if got := r.Expires.Sub(r.IssuedAt); got != DefaultLifetime {
+			t.Errorf("the result lasts %s", got)
+		}
+	}
+}
+
+// TestOwnMistakes wants what is wrong on the verifier's side to be an error, not
+// held against the attester.
+func TestOwnMistakes(t *testing.T) {
+	v := newVerifier(t)
+	ev := rats.Evidence{Type: rats.TypeTPMEvidence, Data: []byte("{}")}
+	if _, err := v.Appraise(rats.Evidence{Type: "text/plain"}, nil, nil, Session{}); err == nil {
+		t.Error("evidence of an unknown type was appraised")
+	}
+	bad := rats.ReferenceValue{Type: rats.TypeReferenceValues, Data: []byte("{}")}
+	if _, err := v.Appraise(ev, nil, []rats.ReferenceValue{bad}, Session{}); err == nil {
+		t.Error("reference values that cannot be read were used")
+	}
+	if _, err := v.Appraise(ev, nil, []rats.ReferenceValue{bad, bad}, Session{}); err == nil {
+		t.Error("two sets of reference values were used")
+	}
+}
+
+// TestManyClaims keeps a result to its limit without losing failures.
+func TestManyClaims(t *testing.T) {
+	res := &tpm.Result{Verdict: tpm.Invalid, Status: rats.TierContraindicated}
+	for i := range 3 * maxClaimsWritten {
+		res.Claims = append(res.Claims, rats.Claim{Name: fmt.Sprint(i), Status: rats.Holds})
+	}
+	res.Claims = append(res.Claims, rats.Claim{Name: "the one", Status: rats.Fails, Why: "it fails"})
+	out, err := newVerifier(t).Issue(res, rats.Nonce("a nonce"), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := out.Result.Submods[submodule]
+	if len(a.Claims) != maxClaimsWritten || len(a.Failed()) != 1 {
+		t.Errorf("%d claims, %d failures", len(a.Claims), len(a.Failed()))
+	}
+}
