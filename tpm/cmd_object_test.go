@@ -101,3 +101,43 @@ func TestObjectChangeAuth(t *testing.T) {
 		NewAuth: gotpm.TPM2BAuth{Buffer: bytes.Repeat([]byte{1}, 33)}}.Execute(tpm)
 	wantRC(t, "ObjectChangeAuth to 33 bytes", err, tpm2.RCSize.P(1))
 }
+
+// TestCanceledSearch stops a search for primes; nothing is left of it.
+func TestCanceledSearch(t *testing.T) {
+	r := newRig(t, true)
+	parent := r.create(tpm2.RHOwner, eccSRK)
+	stop := make(chan struct{})
+	close(stop)
+	key := rsaKey(signingKey, schemeOf(tpm2.AlgNull))
+	for _, cmd := range [][]byte{createPrimaryCmd(tpm2.RHOwner, &key, ""),
+		frame(tpm2.CCCreate, []tpm2.Handle{parent}, password(""), buf16([]byte{0, 0, 0, 0}), buf16(tpm2.Marshal(&key)), buf16(nil), u32(0))} {
+		resp, commit := r.e.Execute(Request{Cancel: stop}, cmd, nil)
+		if code(resp) != tpm2.RCCanceled || commit.Pending() {
+			t.Errorf("%v, pending %v", code(resp), commit.Pending())
+		}
+	}
+	if n := r.e.state.objects.Slots; n[1] != nil || n[2] != nil {
+		t.Error("something was loaded")
+	}
+}
+
+func TestTestParms(t *testing.T) {
+	p := newTwins(t)
+	test := func(what string, parms ...[]byte) {
+		p.same(what, frame(tpm2.CCTestParms, nil, nil, parms...))
+	}
+	for _, pub := range areas() {
+		test(pub.Type.String(), tpm2.Marshal(&pub.PublicParms))
+	}
+	null, aes := u16(uint16(tpm2.AlgNull)), append(u16(uint16(tpm2.AlgAES)), 0, 128, 0, 0x43)
+	for _, bits := range []uint16{512, 2048, 3072, 4096} {
+		test("RSA", u16(uint16(tpm2.AlgRSA)), null, null, u16(bits), u32(0))
+	}
+	test("RSA, exponent 3", u16(uint16(tpm2.AlgRSA)), null, null, u16(2048), u32(3))
+	test("RSA with ECDSA", u16(uint16(tpm2.AlgRSA)), null, u16(uint16(tpm2.AlgECDSA)), u16(2048), u32(0))
+	test("ECC, curve 0x55", u16(uint16(tpm2.AlgECC)), null, null, u16(0x55), null)
+	test("AES 111", u16(uint16(tpm2.AlgSymCipher)), u16(uint16(tpm2.AlgAES)), u16(111), u16(0x43))
+	test("null cipher", u16(uint16(tpm2.AlgSymCipher)), null)
+	test("AES", u16(uint16(tpm2.AlgSymCipher)), aes)
+	test("no type", u16(uint16(tpm2.AlgSHA256)))
+}

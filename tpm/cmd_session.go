@@ -2,7 +2,6 @@ package tpm
 
 import (
 	"github.com/ashlar-cloud/ashlar/tpm/internal/crypt"
-	"github.com/ashlar-cloud/ashlar/tpm/internal/object"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
@@ -97,7 +96,7 @@ func (e *Engine) sessionSalt(c *call, in *startAuthSessionIn) ([]byte, tpm2.RC) 
 	}
 	key := c.objects[0]
 	switch {
-	case !isAsymmetric(key):
+	case !key.IsAsymmetric():
 		return nil, tpm2.RCKey.H(1)
 	case len(in.encryptedSalt) == 0:
 		return nil, tpm2.RCValue.P(2)
@@ -111,10 +110,6 @@ func (e *Engine) sessionSalt(c *call, in *startAuthSessionIn) ([]byte, tpm2.RC) 
 		return nil, tpm2.RCValue.P(2)
 	}
 	return salt, tpm2.RCSuccess
-}
-
-func isAsymmetric(o *object.Object) bool {
-	return o.Key != nil && (o.Public.Type == tpm2.AlgRSA || o.Public.Type == tpm2.AlgECC)
 }
 
 // policyRestart is TPM2_PolicyRestart (Part 3, 11.2).
