@@ -1,6 +1,7 @@
 # make demo   boot a real VM on our TPM, appraise it, release its secret
 # make test   every test, with what it needs installed first
 # make bench  our swtpm beside Debian's, in one run
+# make differential   N commands on ours and on Debian's swtpm, from SEED
 # make fuzz   every fuzz target, FUZZTIME each (5m)
 # make lint   gofmt, go vet, staticcheck
 # make build  the binaries in bin/
@@ -12,7 +13,7 @@ FUZZTIME ?= 5m
 TEST_PACKAGES := swtpm swtpm-tools tpm2-tools libtss2-tcti-swtpm0 libtss2-tcti-mssim0 \
 	qemu-system-x86 ovmf busybox-static openssl
 
-.PHONY: all build demo test bench fuzz lint clean go-version
+.PHONY: all build demo test bench differential fuzz lint clean go-version
 all: build
 
 go-version:
@@ -40,6 +41,12 @@ fuzz: go-version
 	@set -e; for pkg in $$($(GO) list ./...); do \
 	for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 	echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; done; done
+
+N ?= 10000000
+SEED ?= 1
+differential: go-version
+	@packaging/need swtpm
+	$(GO) test ./tpm -run '^TestDifferential$$' -timeout 0 -differential.seed $(SEED) -differential.n $(N)
 
 lint: go-version
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt wants: $$out" >&2; exit 1; }

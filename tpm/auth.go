@@ -128,8 +128,12 @@ func (e *Engine) admitSession(c *call, i int) tpm2.RC {
 		}
 		return tpm2.RCSuccess
 	}
-	if s.session = e.state.sessions.Get(s.handle); s.session == nil {
+	var rc tpm2.RC
+	switch s.session, rc = e.state.sessions.Find(s.handle); rc {
+	case tpm2.RCReferenceH0:
 		return tpm2.RCReferenceS0 + tpm2.RC(i)
+	case tpm2.RCHandle:
+		return rc.S(i + 1)
 	}
 	for j := range i {
 		if a.sessions[j].handle == s.handle {

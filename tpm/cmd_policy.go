@@ -338,7 +338,7 @@ func (p *policyAuthorizeIn) Walk(c *tpm2.Codec) {
 func (e *Engine) policyAuthorize(c *call, in *policyAuthorizeIn, _ *none) tpm2.RC {
 	s := e.policySession(c)
 	if len(in.keySign) < 2 {
-		return tpm2.RCSize.P(3)
+		return tpm2.RCHash.P(3)
 	}
 	alg := tpm2.AlgID(binary.BigEndian.Uint16(in.keySign))
 	switch size := alg.DigestSize(); {

@@ -72,7 +72,7 @@ func TestPolicyRefusals(t *testing.T) {
 	r.must(tpm2.RCRange.P(1), tpm2.CCPolicyLocality, s, nil, []byte{4})
 	r.must(tpm2.RCRange.P(1), tpm2.CCPolicyLocality, s, nil, []byte{40})
 	r.must(tpm2.RCValue.P(1), tpm2.CCPolicyPCR, s, nil, buf16(other), u32(1), []byte{0, 11, 3, 0, 4, 0})
-	r.must(tpm2.RCSize.P(3), tpm2.CCPolicyAuthorize, s, nil, buf16(nil), buf16(nil), buf16([]byte{1}),
+	r.must(tpm2.RCHash.P(3), tpm2.CCPolicyAuthorize, s, nil, buf16(nil), buf16(nil), buf16([]byte{1}),
 		u16(uint16(tpm2.STVerified)), u32(uint32(tpm2.RHNull)), buf16(nil))
 	r.must(tpm2.RCHandle.H(1), tpm2.CCPolicySecret, []tpm2.Handle{0x01800000, s[0]}, password(""))
 }

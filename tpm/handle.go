@@ -1,6 +1,7 @@
 package tpm
 
 import (
+	"github.com/ashlar-cloud/ashlar/tpm/internal/object"
 	"github.com/ashlar-cloud/ashlar/tpm/internal/session"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
@@ -80,7 +81,7 @@ func (k handleKind) allows(h tpm2.Handle) bool {
 }
 
 func isObject(h tpm2.Handle) bool {
-	return h.Type() == tpm2.HTTransient || h.Type() == tpm2.HTPersistent
+	return h.Type() == tpm2.HTTransient && h.Index() < object.MaxTransient || h.Type() == tpm2.HTPersistent
 }
 
 func isPCR(h tpm2.Handle) bool { return h < tpm2.PCRCount }
@@ -131,8 +132,10 @@ func (e *Engine) resolveOne(c *call, i int) tpm2.RC {
 			return tpm2.RCHandle
 		}
 	case tpm2.HTHMACSession, tpm2.HTPolicySession:
-		if e.state.sessions.Get(h) == nil {
-			return tpm2.RCReferenceH0 + tpm2.RC(i)
+		if _, rc := e.state.sessions.Find(h); rc == tpm2.RCReferenceH0 {
+			return rc + tpm2.RC(i)
+		} else if rc != tpm2.RCSuccess {
+			return rc
 		}
 	case tpm2.HTNVIndex:
 		if c.indices[i] = e.accessibleIndex(h); c.indices[i] == nil {

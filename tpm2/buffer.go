@@ -8,8 +8,8 @@ type (
 	Digest []byte
 	// Data is a TPM2B_DATA: at most 66 bytes, a TPMT_HA.
 	Data []byte
-	// Name is a TPM2B_NAME: a nameAlg and its digest, or a handle; at most 66
-	// bytes.
+	// Name is a TPM2B_NAME: a nameAlg and its digest, or a handle; at most 68
+	// bytes, a TPMU_NAME as C aligns it.
 	Name []byte
 	// MaxBuffer is a TPM2B_MAX_BUFFER, TPM2B_MAX_NV_BUFFER or TPM2B_EVENT: at
 	// most 1,024 bytes.
@@ -38,6 +38,7 @@ type (
 // Limits of the TPM2B types, in bytes.
 const (
 	maxData            = 2 + MaxDigestSize
+	maxName            = maxData + 2
 	maxIV              = 16
 	maxTimeout         = 8
 	maxECCParameter    = 80
@@ -60,7 +61,7 @@ func (b *Digest) Walk(c *Codec) { c.Buffer((*[]byte)(b), MaxDigestSize) }
 func (b *Data) Walk(c *Codec) { c.Buffer((*[]byte)(b), maxData) }
 
 // Walk visits the bytes.
-func (b *Name) Walk(c *Codec) { c.Buffer((*[]byte)(b), maxData) }
+func (b *Name) Walk(c *Codec) { c.Buffer((*[]byte)(b), maxName) }
 
 // Walk visits the bytes.
 func (b *MaxBuffer) Walk(c *Codec) { c.Buffer((*[]byte)(b), MaxBufferSize) }

@@ -88,8 +88,7 @@ func (s *ST) Walk(c *Codec) {
 	switch *s {
 	case STRspCommand, STNull, STNoSessions, STSessions, STAttestNV, STAttestCommandAudit,
 		STAttestSessionAudit, STAttestCertify, STAttestQuote, STAttestTime, STAttestCreation,
-		STAttestNVDigest, STCreation, STVerified, STAuthSecret, STHashCheck, STAuthSigned,
-		STFUManifest:
+		STAttestNVDigest, STCreation, STVerified, STAuthSecret, STHashCheck, STAuthSigned:
 	default:
 		c.Fail(RCValue)
 	}

@@ -105,6 +105,19 @@ func (s *State) Get(h tpm2.Handle) *Session {
 	return nil
 }
 
+// Find gives a loaded session, or TPM_RC_REFERENCE_H0 where none has the
+// handle's number, or TPM_RC_HANDLE where the one that has it is of the other
+// type.
+func (s *State) Find(h tpm2.Handle) (*Session, tpm2.RC) {
+	if sess := s.Get(h); sess != nil {
+		return sess, tpm2.RCSuccess
+	}
+	if h.IsSession() && h.Index() < MaxActive && s.active[h.Index()].state == loaded {
+		return nil, tpm2.RCHandle
+	}
+	return nil, tpm2.RCReferenceH0
+}
+
 // oldest gives the id of the oldest saved context.
 func (s *State) oldest() (id uint64, ok bool) {
 	for i := range s.active {
