@@ -69,7 +69,7 @@ func (e *Engine) newAttestation(kind tpm2.ST, c *call, signHandle int, scheme tp
 // obfuscate hides the counts and the firmware's version from those who see
 // attestations by other keys than the privacy administrator's: each key's are
 // shifted by a number of its own, so that keys cannot be correlated by them
-// (Part 1, 36.7).
+// (Part 1, 36, on the privacy of clocks).
 func (e *Engine) obfuscate(a *tpm2.Attest) {
 	shift := crypt.KDFa(ticketHash, e.state.hierarchies.Owner.Proof, "OBFUSCATE", a.QualifiedSigner, nil, 128)
 	// The byte order is the reference code's on a little-endian machine.

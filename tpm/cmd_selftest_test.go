@@ -46,12 +46,25 @@ func TestSelfTest(t *testing.T) {
 	if list = r.toDo(); len(list) != 0 {
 		t.Errorf("these are untested after SelfTest: %v", list)
 	}
+	for _, p := range implementedAlgs() {
+		r.toDo(p.Alg)
+	}
 	r.must(tpm2.RCValue.P(1), tpm2.CCIncrementalSelfTest, nil, nil, u32(1), u16(uint16(tpm2.AlgSM4)))
 	r.must(tpm2.RCSize.P(1), tpm2.CCIncrementalSelfTest, nil, nil, u32(65))
 	r.must(tpm2.RCValue.P(1), tpm2.CCSelfTest, nil, nil, []byte{2})
 	body := r.must(tpm2.RCSuccess, tpm2.CCGetTestResult, nil, nil)
 	if !bytes.Equal(body, make([]byte, 6)) {
 		t.Errorf("test result %x", body)
+	}
+}
+
+// TestEveryTestIsOfAnImplementedAlg: what is to be tested is what
+// TPM_CAP_ALGS lists.
+func TestEveryTestIsOfAnImplementedAlg(t *testing.T) {
+	for _, alg := range testable {
+		if !slices.ContainsFunc(implementedAlgs(), func(p tpm2.AlgProperty) bool { return p.Alg == alg }) {
+			t.Errorf("%v has a test and is not implemented", alg)
+		}
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 // SequenceKind is what a sequence computes.
 type SequenceKind uint8
 
-// The kinds of sequence (Part 1, 31.4).
+// The kinds of sequence (Part 3, 17).
 const (
 	HashSequence SequenceKind = iota
 	HMACSequence
