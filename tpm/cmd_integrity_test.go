@@ -118,11 +118,7 @@ func TestPCRAllocateAgainstSwtpm(t *testing.T) {
 	allocate := func(sel ...[]byte) []byte {
 		return frame(tpm2.CCPCRAllocate, []tpm2.Handle{tpm2.RHPlatform}, password(""), u32(uint32(len(sel))), bytes.Join(sel, nil))
 	}
-	// How much room there is differs, since libtpms counts PCRs as it lays them out.
-	got, want := p.execute(allocate(selection(tpm2.AlgSHA1, 0))), p.o.execute(allocate(selection(tpm2.AlgSHA1, 0)))
-	if at := len(got) - 9; !bytes.Equal(got[:at], want[:at]) {
-		t.Errorf("allocate: %x, swtpm %x", got, want)
-	}
+	p.expect(tpm2.RCSuccess, "allocate", allocate(selection(tpm2.AlgSHA1, 0)))
 	p.expect(tpm2.RCType.P(1), "Shutdown(STATE) after an allocation", shutdownCmd(tpm2.SUState))
 	p.everyPCR("before the reset")
 	p.expect(tpm2.RCSuccess, "Shutdown(CLEAR)", shutdownCmd(tpm2.SUClear))

@@ -168,4 +168,7 @@ func (h *Hierarchy) walkAuth(c *tpm2.Codec) {
 	h.Auth.Walk(c)
 	c.HashAlg(&h.PolicyAlg, true)
 	h.Policy.Walk(c)
+	if n := h.PolicyAlg.DigestSize(); n != len(h.Policy) || n == 0 && h.PolicyAlg != tpm2.AlgNull {
+		c.Fail(tpm2.RCHash)
+	}
 }
