@@ -12,15 +12,11 @@ import (
 	"time"
 )
 
-// benchVariable asks for the comparison; 'make bench' sets it.
-const benchVariable = "ASHLAR_BENCH"
-
-// TestBench runs this swtpm and Debian's interleaved on one processor,
-// connected as QEMU connects, and prints medians and their ratios.
-func TestBench(t *testing.T) {
-	if os.Getenv(benchVariable) == "" {
-		t.Skipf("set %s=1 to compare with Debian's swtpm", benchVariable)
-	}
+// BenchmarkAgainstDebian runs this swtpm and Debian's interleaved on one
+// processor, connected as QEMU connects, and prints medians and their ratios:
+//
+//	go test -run '^$' -bench . -benchtime 1x ./cmd/swtpm
+func BenchmarkAgainstDebian(t *testing.B) {
 	needTools(t, "swtpm")
 	dir := shortDir(t)
 	program := join(dir, "ashlar-swtpm")
