@@ -7,6 +7,9 @@
 // program in the initramfs loads an IMA policy that measures every program run,
 // also from memory file systems, into PCR 10.
 //
+// QEMU writes the initramfs's address and size into the kernel's header, so the
+// measurement of the kernel holds for one initramfs.
+//
 // The host talks to the guest over a second serial port with three verbs, put, run
 // and get, as an operator would on a console. Nothing that is decided about the
 // guest rests on that line: what counts is what its TPM signs.

@@ -64,6 +64,9 @@ func firstExisting(paths []string) string {
 	return ""
 }
 
+// nonInteractive keeps packages from asking questions while they are installed.
+const nonInteractive = "DEBIAN_FRONTEND=noninteractive"
+
 // InstallCommands gives the commands that install Debian packages, with sudo where
 // the caller is not root.
 func InstallCommands(packages []string) [][]string {
@@ -73,7 +76,8 @@ func InstallCommands(packages []string) [][]string {
 	}
 	if os.Geteuid() != 0 {
 		for i := range commands {
-			commands[i] = append([]string{"sudo"}, commands[i]...)
+			// sudo drops the environment that Install sets.
+			commands[i] = append([]string{"sudo", "env", nonInteractive}, commands[i]...)
 		}
 	}
 	return commands
@@ -88,7 +92,7 @@ func Install(ctx context.Context, packages []string, out io.Writer) error {
 	}
 	for _, command := range InstallCommands(packages) {
 		cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		cmd.Env = append(os.Environ(), nonInteractive)
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, out, out
 		if err := cmd.Run(); err != nil {
 			return fmt.Errorf("%s: %w", strings.Join(command, " "), err)
