@@ -18,9 +18,10 @@ func (a *appraisal) compare() {
 		return
 	}
 	a.PolicyIDs = append(a.PolicyIDs, refs.id)
-	if a.PCRs[refs.alg] == nil || a.log == nil {
+	lists := slices.ContainsFunc(refs.Boots, func(b RefBoot) bool { return len(b.Events) > 0 })
+	if a.PCRs[refs.alg] == nil || a.log == nil && lists {
 		a.fail(ReasonCoverage, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: "reference values",
-			Why: fmt.Sprintf("the reference values are for PCR bank %s with an event log, and the evidence proves none of it", refs.Bank)})
+			Why: fmt.Sprintf("the reference values are for PCR bank %s and its event log, and the evidence does not prove both", refs.Bank)})
 		return
 	}
 	before := len(a.failedClaims())
@@ -224,23 +225,25 @@ func (a *appraisal) compareValues() {
 	}
 	for pcr := range numPCRs {
 		v := a.PCRs[refs.alg][pcr]
-		if v == nil || explained[pcr] {
-			continue
-		}
-		found, known := hex.EncodeToString(v), false
-		var want string
+		found, known, want := hex.EncodeToString(v), false, ""
 		for i := range refs.Boots {
 			if w, ok := refs.Boots[i].PCRs[strconv.Itoa(pcr)]; ok {
 				want, known = w, known || w == found
 			}
 		}
+		name := fmt.Sprintf("PCR %d", pcr)
+		switch {
+		case explained[pcr]:
+		case v == nil && want != "":
+			a.fail(ReasonCoverage, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: name, Expected: want,
+				Why: name + " has a reference value and is not in the quote"})
 		// A PCR that nobody extended and the references do not mention is as
 		// Startup left it.
-		if known || want == "" && found == hex.EncodeToString(a.reset(pcr)) {
-			continue
+		case v == nil, known, want == "" && found == hex.EncodeToString(a.reset(pcr)):
+		default:
+			a.fail(ReasonEvent, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: name, Expected: want, Found: found,
+				Why: name + " has a value that neither the logs nor the reference values explain"})
 		}
-		a.fail(ReasonEvent, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: fmt.Sprintf("PCR %d", pcr), Expected: want, Found: found,
-			Why: fmt.Sprintf("PCR %d has a value that neither the logs nor the reference values explain", pcr)})
 	}
 }
 

@@ -285,7 +285,7 @@ func TestCoverage(t *testing.T) {
 	wantRefused(t, m.appraise(e, refs), ReasonCoverage, "no IMA log")
 	e = m.evidence()
 	e.EventLog = nil
-	wantRefused(t, m.appraise(e, refs), ReasonCoverage, "proves none of it")
+	wantRefused(t, m.appraise(e, refs), ReasonCoverage, "does not prove both")
 	weak := booted(t, "p256", bankSHA1)
 	wantRefused(t, weak.appraise(weak.evidence(), refs), ReasonCoverage, "bank sha256")
 }
@@ -348,4 +348,27 @@ func TestActivation(t *testing.T) {
 	}
 	wantRefused(t, appraise(make([]byte, identity.SecretSize), ekKey), ReasonActivation, "not the one that was sent")
 	wantRefused(t, appraise(nil, ekKey), ReasonActivation, "not the one that was sent")
+}
+
+// TestReferencesWithoutLogs compares PCR values where a machine has no logs.
+func TestReferencesWithoutLogs(t *testing.T) {
+	m := newSoft(t, "p256", bankSHA256)
+	bare := func() *Evidence {
+		e := m.evidence()
+		e.EventLog, e.IMALog = nil, nil
+		return e
+	}
+	m.extend(bankSHA256, 4, make([]byte, 32))
+	refs, err := MakeReferences([]*Evidence{bare()}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := m.appraise(bare(), refs); r.Status != rats.TierAffirming {
+		t.Errorf("the same values: %s: %v", r.Status, r.Why())
+	}
+	m.order[0].Clear(4)
+	wantRefused(t, m.appraise(bare(), refs), ReasonCoverage, "PCR 4 has a reference value")
+	m.order[0].Set(4)
+	m.extend(bankSHA256, 4, make([]byte, 32))
+	wantRefused(t, m.appraise(bare(), refs), ReasonEvent, "PCR 4 has a value")
 }

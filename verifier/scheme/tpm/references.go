@@ -125,7 +125,8 @@ func (r *References) check() error {
 
 // MakeReferences takes reference values from the Evidence of good boots. Each
 // must hold by itself: a quote, signed, of a log that replays. Whether the boot
-// was good is the caller's to know.
+// was good is the caller's to know. Without an event log the PCRs' values are the
+// reference.
 func MakeReferences(boots []*Evidence, now time.Time) (*References, error) {
 	refs := &References{Format: ReferencesFormat, Version: ReferencesVersion, Created: now.UTC().Truncate(time.Second)}
 	seen := map[RefFile]bool{}
@@ -135,8 +136,8 @@ func MakeReferences(boots []*Evidence, now time.Time) (*References, error) {
 			return nil, fmt.Errorf("no reference values can be taken from boot %d: %w", i+1, err)
 		}
 		alg, ok := a.bestBank()
-		if !ok || a.log == nil {
-			return nil, fmt.Errorf("no reference values can be taken from boot %d: it has no event log", i+1)
+		if !ok {
+			return nil, fmt.Errorf("no reference values can be taken from boot %d: its event log has no bank in common with its quote", i+1)
 		}
 		if refs.alg == 0 {
 			refs.alg, refs.Bank, refs.IMA = alg, alg.String(), a.imaUsed >= 0
