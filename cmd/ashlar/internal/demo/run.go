@@ -88,15 +88,21 @@ func (d *demo) tellStory(ctx context.Context) error {
 
 // prepare makes what all boots share: packages, kernel, initramfs and keys.
 func (d *demo) prepare(ctx context.Context) error {
+	var err error
+	if d.host, err = prepareHost(ctx, &d.opt); err != nil {
+		return err
+	}
+	if d.opt.Dir, err = freshDir(d.opt.Dir); err != nil {
+		return err
+	}
 	// Results of an earlier run must not pass for this one's.
 	for _, path := range []string{d.opt.HTML, d.opt.JSON} {
 		if err := os.Remove(path); err != nil && path != "" && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	var err error
-	if d.host, err = prepareHost(ctx, &d.opt); err != nil {
-		return err
+	if _, err := os.Stat(d.opt.TPM); err != nil {
+		return fmt.Errorf("there is no TPM to give the guest: %w; make build makes it", err)
 	}
 	cache, err := guest.CacheDir()
 	if err != nil {
@@ -106,9 +112,6 @@ func (d *demo) prepare(ctx context.Context) error {
 		return err
 	}
 	d.tell.say("Kernel     %s, unpacked, never installed", d.kernel.Package)
-	if d.opt.Dir, err = freshDir(d.opt.Dir); err != nil {
-		return err
-	}
 	d.initrd = filepath.Join(d.opt.Dir, "initramfs.gz")
 	size, err := writeInitramfs(d.initrd, d.host.Busybox, d.opt.Attester)
 	if err != nil {

@@ -170,7 +170,7 @@ func (m *Machine) awaitReady(ctx context.Context) error {
 		case <-m.exited:
 			return errors.New("QEMU ended before the guest was ready")
 		case <-ctx.Done():
-			return fmt.Errorf("the guest did not get ready in time: %w", ctx.Err())
+			return fmt.Errorf("the guest did not get ready: %w", ctx.Err())
 		case <-tick.C:
 			if !kernelSeen && strings.Contains(m.Console(), "Linux version ") {
 				kernelSeen = true
