@@ -129,6 +129,9 @@ func TestJSON(t *testing.T) {
 			t.Errorf("boots[0] lacks %q: %s", key, text)
 		}
 	}
+	if got := got.Boots[0]["signature"]; got != "a/quote.sig" {
+		t.Errorf("the signature of a/quote.msg is said to be %v", got)
+	}
 	if reasons := got.Boots[1]["reasons"].([]any); len(reasons) != 1 || reasons[0] != boots[1].Reasons[0] {
 		t.Errorf("reasons: %v", reasons)
 	}

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"encoding/json"
+	"path/filepath"
 
 	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
 )
@@ -15,6 +16,8 @@ type jsonBoot struct {
 	EventLog       string   `json:"eventlog"`
 	IMA            string   `json:"ima"`
 	Quote          string   `json:"quote"`
+	Signature      string   `json:"signature"` // the quote's, and the key that made it
+	Key            string   `json:"key"`
 	SecretReleased bool     `json:"secretReleased"`
 	Nonce          string   `json:"nonce"`
 	Qualifying     string   `json:"qualifyingData"` // what the quote signs: rats.BindKey(nonce, attester's key)
@@ -32,7 +35,8 @@ func resultJSON(boots []*boot) ([]byte, error) {
 		}
 		out.Boots = append(out.Boots, jsonBoot{
 			Name: b.Name, Verdict: b.Verdict, Reasons: reasons, PCRs: b.PCRs,
-			EventLog: b.EventLog, IMA: b.IMA, Quote: b.Quote, SecretReleased: b.SecretReleased,
+			EventLog: b.EventLog, IMA: b.IMA, Quote: b.Quote,
+			Signature: beside(b.Quote, fileSig), Key: beside(b.Quote, fileAK), SecretReleased: b.SecretReleased,
 			Nonce: b.Nonce, Qualifying: b.Qualifying,
 		})
 	}
@@ -42,3 +46,6 @@ func resultJSON(boots []*boot) ([]byte, error) {
 	}
 	return append(text, '\n'), nil
 }
+
+// beside gives the path of another file in the directory of a file.
+func beside(path, name string) string { return filepath.Join(filepath.Dir(path), name) }
