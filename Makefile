@@ -37,7 +37,7 @@ demo: build
 test: go-version
 	@packaging/need $(TEST_PACKAGES) || true
 	$(MAKE) lint
-	$(GO) test -timeout 20m ./...
+	$(GO) test -v -timeout 20m ./... 2>&1 | packaging/testlog
 
 bench: build
 	@packaging/need swtpm
