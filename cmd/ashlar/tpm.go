@@ -106,6 +106,7 @@ type tpmStartOptions struct {
 	state string
 	port  int
 	mssim bool
+	json  bool
 }
 
 func newTPMStartCmd() *cobra.Command {
@@ -133,6 +134,7 @@ cannot be had, with the reason. 2: misuse.`,
 	f := cmd.Flags()
 	f.StringVar(&o.state, "state", "", "keep the state in `DIR`")
 	f.IntVar(&o.port, "port", 2321, "command port; the port after it is the control channel's")
+	f.BoolVar(&o.json, "json", false, "when it is ready, write one JSON object with its TCTI and its state")
 	f.BoolVar(&o.mssim, "mssim", false, "speak the simulator's protocol (TCTI mssim) instead of swtpm's")
 	return cmd
 }
@@ -169,8 +171,16 @@ func runTPM(cmd *cobra.Command, o *tpmStartOptions) error {
 		return errors.Join(rc, server.Host.Close())
 	}
 	state, _ := filepath.Abs(o.state)
-	fmt.Fprintf(cmd.ErrOrStderr(), "A TPM runs, its state in %s. In another shell:\n\n  export TPM2TOOLS_TCTI=%s:port=%d\n  tpm2_getcap properties-fixed\n\nCtrl-C ends it.\n",
-		state, tcti, o.port)
+	tcti = fmt.Sprintf("%s:port=%d", tcti, o.port)
+	if o.json {
+		err = writeJSON(cmd.OutOrStdout(), map[string]string{"tcti": tcti, "state": state})
+	} else {
+		_, err = fmt.Fprintf(cmd.ErrOrStderr(), "A TPM runs, its state in %s. In another shell:\n\n"+
+			"  export TPM2TOOLS_TCTI=%s\n  tpm2_getcap properties-fixed\n\nCtrl-C ends it.\n", state, tcti)
+	}
+	if err != nil {
+		return errors.Join(err, server.Host.Close())
+	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	return errors.Join(server.Serve(ctx), server.Host.Close())
