@@ -96,8 +96,11 @@ func RSADecrypt(key *Key, scheme tpm2.RSADecryptScheme, label, ciphertext []byte
 }
 
 // rawPublic is RSAEP (RFC 8017, 5.1.1) on a number of any length whose value
-// is below the modulus.
+// is below the modulus. An even modulus, which is none of RSA, has no values.
 func rawPublic(key *Key, message []byte) ([]byte, tpm2.RC) {
+	if key.Public.Unique[len(key.Public.Unique)-1]&1 == 0 {
+		return nil, tpm2.RCValue
+	}
 	modulus, err := bigmod.NewModulus(key.Public.Unique)
 	if err != nil {
 		return nil, tpm2.RCValue
@@ -117,7 +120,6 @@ func rawPublic(key *Key, message []byte) ([]byte, tpm2.RC) {
 // rawPrivate is RSADP (RFC 8017, 5.1.2) by the Chinese remainder theorem, in
 // constant time; the standard library has no private operation without padding.
 func (k *RSAPrivate) rawPrivate(ciphertext []byte) ([]byte, tpm2.RC) {
-	size := len(ciphertext) / 2
 	n, errN := bigmod.NewModulus(k.key.N.Bytes())
 	p, errP := bigmod.NewModulus(k.key.Primes[0].Bytes())
 	q, errQ := bigmod.NewModulus(k.key.Primes[1].Bytes())
@@ -129,11 +131,12 @@ func (k *RSAPrivate) rawPrivate(ciphertext []byte) ([]byte, tpm2.RC) {
 		return nil, tpm2.RCValue
 	}
 	pre := &k.key.Precomputed
-	mp := bigmod.NewNat().Exp(bigmod.NewNat().Mod(c, p), pre.Dp.FillBytes(make([]byte, size)), p)
-	mq := bigmod.NewNat().Exp(bigmod.NewNat().Mod(c, q), pre.Dq.FillBytes(make([]byte, size)), q)
+	// The primes of a key from outside may differ in length.
+	mp := bigmod.NewNat().Exp(bigmod.NewNat().Mod(c, p), pre.Dp.FillBytes(make([]byte, p.Size())), p)
+	mq := bigmod.NewNat().Exp(bigmod.NewNat().Mod(c, q), pre.Dq.FillBytes(make([]byte, q.Size())), q)
 	// m = mq + q·((mp - mq)·qInv mod p)
 	h := mp.Sub(bigmod.NewNat().Mod(mq, p), p)
-	qInv, err := bigmod.NewNat().SetBytes(pre.Qinv.FillBytes(make([]byte, size)), p)
+	qInv, err := bigmod.NewNat().SetBytes(pre.Qinv.FillBytes(make([]byte, p.Size())), p)
 	if err != nil {
 		return nil, tpm2.RCFailure
 	}

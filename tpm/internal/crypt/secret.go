@@ -12,12 +12,16 @@ import (
 // LabelDuplicate and LabelIdentity. The seed has the length of the key's
 // nameAlg digest.
 //
-// It gives TPM_RC_ATTRIBUTES for a key that does not decrypt, TPM_RC_KEY for an
-// ECC key whose point is not on its curve, TPM_RC_TYPE for a symmetric key, and
+// It gives TPM_RC_ATTRIBUTES for a key that does not decrypt, TPM_RC_KEY for one
+// without a nameAlg, which gives the seed its length, and for an ECC key whose
+// point is not on its curve, TPM_RC_TYPE for a symmetric key, and
 // TPM_RC_NO_RESULT where the random source fails.
 func SecretEncrypt(key *Key, label string, random io.Reader) (seed []byte, secret tpm2.EncryptedSecret, rc tpm2.RC) {
 	if !key.Public.Attributes.Has(tpm2.ObjDecrypt) {
 		return nil, nil, tpm2.RCAttributes
+	}
+	if key.Public.NameAlg.DigestSize() == 0 {
+		return nil, nil, tpm2.RCKey
 	}
 	switch key.Public.Type {
 	case tpm2.AlgRSA:
@@ -71,7 +75,8 @@ func pointOf(key *ecdh.PublicKey) tpm2.ECCPoint {
 // for a secret that is not as long as the modulus; TPM_RC_VALUE for one that
 // does not decrypt or is longer than the digest; TPM_RC_INSUFFICIENT and
 // TPM_RC_SIZE for one that is no ECC point, TPM_RC_ECC_POINT where that is not on
-// the curve; TPM_RC_KEY where only the public area is loaded.
+// the curve; TPM_RC_KEY where only the public area is loaded, and for an ECC key
+// without a nameAlg.
 func SecretDecrypt(key *Key, label string, nonceCaller []byte, secret tpm2.EncryptedSecret) ([]byte, tpm2.RC) {
 	if !key.Private() {
 		return nil, tpm2.RCKey
@@ -112,6 +117,9 @@ func oaepSecret(key *Key, label string, secret []byte) ([]byte, tpm2.RC) {
 }
 
 func agreedSecret(key *Key, label string, secret []byte) ([]byte, tpm2.RC) {
+	if key.Public.NameAlg.DigestSize() == 0 {
+		return nil, tpm2.RCKey
+	}
 	var point tpm2.ECCPoint
 	c := tpm2.NewDecoder(secret)
 	if point.Walk(&c); c.RC() != tpm2.RCSuccess {
