@@ -92,6 +92,33 @@ func (e *Entry) FileDigest() (alg string, digest []byte) {
 	return alg, digest
 }
 
+// Comparable tells whether the entry names a file and its digest beyond doubt,
+// so that both may be compared with a list. What the PCR proves are the fields'
+// bytes alone: neither the template's name nor, for an unknown template, where
+// the fields end. A log's writer could rename the template so that another field
+// is read as the digest, say a signature, whose bytes the file's owner chooses.
+// So only templates that begin with digest and name count, as the kernel's own do.
+func (e *Entry) Comparable() bool {
+	t := e.Template
+	if t.digest != 0 || t.path != 1 || len(e.PathBytes()) == 0 {
+		return false
+	}
+	if t.legacy() { // the hash covers no more of a name
+		return len(e.Data)-sha1.Size-4 <= legacyNameSize
+	}
+	kind, alg, digest := splitDigest(e.field(0))
+	if kind != "" && kind != "ima" && kind != "verity" || alg == "" || len(digest) == 0 {
+		return false
+	}
+	for _, c := range []byte(alg) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	known, ok := tpm2.ParseAlg(alg)
+	return !ok || known.DigestSize() == 0 || known.DigestSize() == len(digest)
+}
+
 // DigestType tells for the v2 templates what was hashed: "ima" for the file's
 // content, "verity" for its fs-verity tree. It is "" elsewhere.
 func (e *Entry) DigestType() string {

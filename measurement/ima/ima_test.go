@@ -414,3 +414,27 @@ func TestPolicy(t *testing.T) {
 		}
 	}
 }
+
+// TestRenamedTemplate alters the one thing in an entry that no PCR proves, the
+// template's name, so that the signature is read as the file's digest.
+func TestRenamedTemplate(t *testing.T) {
+	good, evil := tpm2.AlgSHA256.Digest([]byte("good")), tpm2.AlgSHA256.Digest([]byte("evil"))
+	var p ima.Policy
+	p.Allow("/bin/sh", ima.FileDigest{Alg: "sha256", Value: good})
+	p.Allow("", ima.FileDigest{})
+	sig := append([]byte("\x03\x02:sha256:\x00"), good...)
+	fields := [][]byte{digestField("sha256", evil), []byte("/bin/sh\x00"), sig}
+	for _, template := range []string{"ima-sig", "sig|n-ng|d-ngv2", "d|n-ng|d-ngv2", "n-ng", "unknown", "ima-ng|x"} {
+		l, err := ima.Parse(newLog().add(10, template, false, fields).bin.Bytes())
+		if err != nil {
+			continue // fields that do not fit the name are refused at once
+		}
+		if got := p.Check(l, 1); len(got) != 1 {
+			t.Errorf("a changed file passes under template %q", template)
+		}
+	}
+	l, err := ima.Parse(newLog().add(10, "ima-sig", false, [][]byte{digestField("sha256", good), []byte("/bin/sh\x00"), sig}).bin.Bytes())
+	if err != nil || len(p.Check(l, 1)) != 0 {
+		t.Errorf("the good file does not pass: %v", err)
+	}
+}

@@ -67,7 +67,7 @@ func (p *Policy) Len() int { return len(p.digests) }
 func (p *Policy) Learn(l *Log) {
 	for i := range l.Entries {
 		e := &l.Entries[i]
-		if e.Violation() || e.IsBootAggregate() || e.Template.path < 0 || e.Template.digest < 0 {
+		if e.Violation() || e.IsBootAggregate() || !e.Comparable() {
 			continue
 		}
 		alg, digest := e.FileDigest()
@@ -119,10 +119,10 @@ func (p *Policy) Check(l *Log, n int) []Deviation {
 }
 
 func (p *Policy) check(e *Entry) (kind DeviationKind, text string, ok bool) {
-	if e.Template.path < 0 || e.Template.digest < 0 {
-		return NotComparable, "its template " + e.Template.Name + " tells no path or digest", false
-	}
 	path := e.PathBytes()
+	if !e.Comparable() && !(e.Violation() && len(path) > 0) {
+		return NotComparable, "its template " + e.Template.Name + " tells no path and digest that could be compared", false
+	}
 	for _, re := range p.excludes {
 		if re.Match(path) {
 			return 0, "", true
