@@ -3,6 +3,7 @@ package eventlog
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf16"
 
@@ -199,15 +200,16 @@ func wellFormed(e *Event) error {
 
 // SecureBoot tells whether the firmware enforced Secure Boot, from the
 // variable's measurement into PCR 7 where its digest is of the variable with
-// its name. stated is false where no such event precedes PCR 7's separator, or
-// where the log states it twice and differently.
+// its name. stated is false where no such event precedes PCR 7's separator, which
+// counts by its digest, whatever type the log gives it, or where the log states
+// it twice and differently.
 func (l *Log) SecureBoot() (enabled, stated bool) {
 	for i := range l.Events {
 		e := &l.Events[i]
 		if e.PCR != 7 {
 			continue
 		}
-		if e.Type == Separator {
+		if e.Type == Separator || separates(e) {
 			break
 		}
 		if e.Type != EFIVariableDriverConfig {
@@ -246,29 +248,55 @@ func (l *Log) CommandLines() []string {
 	return list
 }
 
-// MatchesCommandLine tells whether the event is a measurement of exactly this
-// kernel command line, as /proc/cmdline shows it (without the line's end). It
-// confirms the text that the kernel's EFI stub and systemd-stub leave out of
-// the log: both hash it in UTF-16 with a NUL.
-func MatchesCommandLine(e *Event, cmdline string) bool {
-	units := utf16.Encode([]rune(cmdline))
+// CommandLine is a kernel command line in the forms that boot software hashes,
+// to be looked for in a log. It is not safe for concurrent use.
+type CommandLine struct {
+	forms   [][]byte
+	digests map[tpm2.AlgID][][]byte // computed when first asked for
+}
+
+// NewCommandLine takes a command line as /proc/cmdline shows it, without the
+// line's end.
+func NewCommandLine(text string) *CommandLine {
+	units := utf16.Encode([]rune(text))
 	wide := make([]byte, 0, 2*len(units)+2)
 	for _, u := range append(units, 0) {
 		wide = append(wide, byte(u), byte(u>>8))
 	}
+	return &CommandLine{[][]byte{wide, wide[:len(wide)-2], []byte(text), []byte(text + "\x00")}, map[tpm2.AlgID][][]byte{}}
+}
+
+// Matches tells whether the event is a measurement of exactly this command
+// line. It confirms the text that the kernel's EFI stub and systemd-stub leave
+// out of the log: both hash it in UTF-16 with a NUL.
+func (c *CommandLine) Matches(e *Event) bool {
 	found := false
 	for _, d := range e.Digests {
 		if d.Alg.DigestSize() == 0 {
 			continue
 		}
-		matches := false
-		for _, form := range [][]byte{wide, wide[:len(wide)-2], []byte(cmdline), []byte(cmdline + "\x00")} {
-			matches = matches || bytes.Equal(d.Alg.Digest(form), d.Value)
+		if c.digests[d.Alg] == nil {
+			for _, form := range c.forms {
+				c.digests[d.Alg] = append(c.digests[d.Alg], d.Alg.Digest(form))
+			}
 		}
-		if !matches {
+		if !slices.ContainsFunc(c.digests[d.Alg], func(x []byte) bool { return bytes.Equal(x, d.Value) }) {
 			return false
 		}
 		found = true
 	}
 	return found
+}
+
+// MatchesCommandLine is NewCommandLine and Matches for a single event.
+func MatchesCommandLine(e *Event, cmdline string) bool { return NewCommandLine(cmdline).Matches(e) }
+
+// separators are what a separator's digest is of (PFP, section 10.4.1): the end
+// of the firmware's measurements, or an error.
+var separators = [][]byte{{0, 0, 0, 0}, {0xff, 0xff, 0xff, 0xff}, {1, 0, 0, 0}}
+
+// separates tells by the digests, as the type is not proven, whether the event
+// may be a separator.
+func separates(e *Event) bool {
+	return slices.ContainsFunc(separators, func(data []byte) bool { return computable(e) && digestsOf(e, data) })
 }

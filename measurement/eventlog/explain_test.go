@@ -1,6 +1,12 @@
 package eventlog_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
 	"strings"
 	"testing"
 
@@ -167,5 +173,44 @@ func TestWindowsEvents(t *testing.T) {
 	want := `Windows: trust boundary: kernel debugging 0; file "\\Windows\\ntoskrnl.exe"; image size 4096`
 	if got := l.Explain(0); got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// TestSecureBootRelabelled takes a machine without Secure Boot whose system
+// extends PCR 7 with the digest of "SecureBoot: on" after the boot, and gives the
+// true events other types, which no PCR proves.
+func TestSecureBootRelabelled(t *testing.T) {
+	b := newAgile(tpm2.AlgSHA256)
+	b.of(7, eventlog.PostCode, variable("SecureBoot", []byte{0}))
+	b.of(7, eventlog.EFIAction, make([]byte, 4))
+	b.of(7, eventlog.EFIVariableDriverConfig, variable("SecureBoot", []byte{1}))
+	l, err := eventlog.Parse(b.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if on, stated := l.SecureBoot(); stated {
+		t.Errorf("Secure Boot is said to be %v", on)
+	}
+}
+
+// TestHostileCertificate shows the name in a certificate without its escapes.
+func TestHostileCertificate(t *testing.T) {
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "\x1b]0;owned\x07"}}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, &k.PublicKey, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newAgile(tpm2.AlgSHA256)
+	b.of(7, eventlog.EFIVariableAuthority, variable("db", append(make([]byte, 16), der...)))
+	l, err := eventlog.Parse(b.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := l.Explain(0); strings.ContainsAny(s, "\x1b\x07") || !strings.Contains(s, `\x1b]0;owned\x07`) {
+		t.Errorf("%q", s)
 	}
 }

@@ -213,13 +213,14 @@ func plural(n int, name string) string {
 	return fmt.Sprintf("%d %ss%s", n, head, tail)
 }
 
-// subject gives the name by which people know a certificate.
+// subject gives the name by which people know a certificate, fit for printing:
+// a certificate holds what its maker likes.
 func subject(c *x509.Certificate) string {
 	if c.Subject.CommonName != "" {
-		return c.Subject.CommonName
+		return clean(c.Subject.CommonName)
 	}
 	if s := c.Subject.String(); s != "" {
-		return s
+		return clean(s)
 	}
 	return "serial " + c.SerialNumber.String()
 }
