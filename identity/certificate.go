@@ -22,6 +22,7 @@ const (
 var (
 	oidSAN          = asn1.ObjectIdentifier{2, 5, 29, 17}
 	oidEKCert       = asn1.ObjectIdentifier{2, 23, 133, 8, 1} // tcg-kp-EKCertificate
+	oidAKCert       = asn1.ObjectIdentifier{2, 23, 133, 8, 3} // tcg-kp-AIKCertificate
 	oidManufacturer = asn1.ObjectIdentifier{2, 23, 133, 2, 1}
 	oidModel        = asn1.ObjectIdentifier{2, 23, 133, 2, 2}
 	oidVersion      = asn1.ObjectIdentifier{2, 23, 133, 2, 3}
@@ -141,6 +142,23 @@ func CheckEKCertificate(c *x509.Certificate, ek *Key) error {
 	}
 	_, err := EKInfo(c)
 	return err
+}
+
+// CheckAKCertificate says why a certificate is not for an AK, nil if it may be
+// one: a CA that certifies other things too, such as web servers, must not be
+// taken to vouch for their keys as AKs. Google marks its AKs' certificates, for
+// digital signatures, as those of EKs; without any usage it is the CA's word.
+func CheckAKCertificate(c *x509.Certificate) error {
+	switch {
+	case c.IsCA:
+		return errors.New("the AK certificate is a CA's")
+	case c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageDigitalSignature == 0:
+		return errors.New("the AK certificate does not allow digital signatures")
+	case len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) > 0 && !slices.ContainsFunc(c.UnknownExtKeyUsage, oidAKCert.Equal) &&
+		!slices.ContainsFunc(c.UnknownExtKeyUsage, oidEKCert.Equal):
+		return errors.New("the AK certificate has extended key usages and tcg-kp-AIKCertificate is not among them: it is for something else")
+	}
+	return nil
 }
 
 // EKInfo reads the TPM's attributes from the subject alternative name.

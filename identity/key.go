@@ -17,6 +17,10 @@ import (
 // MaxPublic is the most bytes of a key file that ParseKey reads.
 const MaxPublic = 64 << 10
 
+// minRSABits is the smallest RSA key that counts as an AK: what is shorter can
+// be factored, and TPMs exist that make it.
+const minRSABits = 2048
+
 // Key is a public key as evidence or a person gives it.
 type Key struct {
 	// Crypto is *rsa.PublicKey or *ecdsa.PublicKey.
@@ -152,6 +156,12 @@ func CheckAK(p *tpm2.Public) error {
 		if !p.Attributes.Has(a.bit) {
 			return fmt.Errorf("the attestation key does not have the attribute %s: it could sign statements that no TPM made", a.name)
 		}
+	}
+	if p.Type == tpm2.AlgRSA && p.KeyBits < minRSABits {
+		return fmt.Errorf("the attestation key is an RSA key of %d bits: at least %d are needed", p.KeyBits, minRSABits)
+	}
+	if p.NameAlg == tpm2.AlgSHA1 || p.NameAlg.DigestSize() == 0 {
+		return fmt.Errorf("the attestation key's name algorithm is %v: its Name does not tell it from another key", p.NameAlg)
 	}
 	if p.Attributes.Has(tpm2.ObjDecrypt) {
 		return errors.New("the attestation key has the attribute decrypt: it is not a signing key")
