@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ashlar-cloud/ashlar/identity"
@@ -48,6 +49,7 @@ type appraisal struct {
 	banks      []eventlog.Bank
 	ima        *imaView
 	imaUsed    int // IMA entries that the quote covers, -1 if unknown
+	tries      int // of solveDigest
 	missing    []Measurement
 }
 
@@ -129,14 +131,12 @@ func (a *appraisal) name(i int, what string) string {
 }
 
 // chooseKey finds the AK: the one demanded, else the Evidence's own, else one of
-// those given beside it, preferably one that the first quote is signed with.
+// those given beside it, preferably one that the first quote is signed with. What
+// came as a file of Evidence serves to check the signature, but only Key, Keys
+// and Certificates are endorsed.
 func (a *appraisal) chooseKey() {
-	beside := append(append([]*identity.Key(nil), a.ev.keys...), a.Keys...)
-	for _, c := range append(append([]*x509.Certificate(nil), a.ev.certs...), a.Certificates...) {
-		if !c.IsCA {
-			beside = append(beside, &identity.Key{Crypto: c.PublicKey})
-		}
-	}
+	endorsed := withCertified(a.Keys, a.Certificates)
+	beside := append(withCertified(a.ev.keys, a.ev.certs), endorsed...)
 	switch {
 	case a.Key != nil:
 		a.ak, a.endorsed = a.Key, true
@@ -148,12 +148,17 @@ func (a *appraisal) chooseKey() {
 		a.ak = a.ev.AK
 	default:
 		a.ak = a.pick(beside)
-		a.endorsed = a.ak != nil
 	}
 	if a.ak == nil {
 		return
 	}
+	own := a.ev.AK
 	for _, k := range beside {
+		if k.Equal(a.ak) && k.Public != nil && a.ak.Public == nil {
+			own = k // tells the public area, vouched for or not
+		}
+	}
+	for _, k := range endorsed {
 		if !k.Equal(a.ak) {
 			continue
 		}
@@ -162,12 +167,26 @@ func (a *appraisal) chooseKey() {
 			a.ak = k
 		}
 	}
-	switch own := a.ev.AK; {
-	case a.ak == own:
-		a.statedOnly = true
-	case own != nil && a.ak.Public == nil && own.Public != nil && own.Equal(a.ak):
-		a.ak, a.statedOnly = own, true
+	a.statedOnly = !a.vouched(endorsed)
+	if a.ak.Public == nil && own != nil && own.Public != nil && own.Equal(a.ak) {
+		a.ak = own
 	}
+}
+
+// vouched tells whether the AK's public area is one that the caller gave.
+func (a *appraisal) vouched(endorsed []*identity.Key) bool {
+	return a.ak.Public != nil && (a.ak == a.Key || slices.Contains(endorsed, a.ak))
+}
+
+// withCertified gives the keys and those in the certificates that are no CA's.
+func withCertified(keys []*identity.Key, certs []*x509.Certificate) []*identity.Key {
+	list := slices.Clone(keys)
+	for _, c := range certs {
+		if !c.IsCA {
+			list = append(list, &identity.Key{Crypto: c.PublicKey})
+		}
+	}
+	return list
 }
 
 // pick gives the candidate that the first quote verifies with, else the first

@@ -187,7 +187,7 @@ func (a *appraisal) reportEvents(pcr int, list []difference) {
 		case d.got != nil:
 			d.got.Listing, stage = Unlisted, d.got.Stage
 			c = rats.Claim{Name: fmt.Sprintf("event %d, PCR %d, %s", d.got.Number, pcr, stage), Found: d.got.What + " (" + d.got.Digest + ")"}
-			c.Why = fmt.Sprintf("event %d in PCR %d (%s) is not in the reference values: %s", d.got.Number, pcr, stage, d.got.What)
+			c.Why = fmt.Sprintf("event %d in PCR %d (%s) is not in the reference values: %s", d.got.Number, pcr, stage, words(d.got))
 		default:
 			stage = d.want.Stage
 			c = rats.Claim{Name: fmt.Sprintf("PCR %d, %s", pcr, stage), Expected: d.want.What + " (" + a.References.Bank + ":" + d.want.Digest + ")"}
@@ -204,7 +204,16 @@ func changed(d difference) string {
 	if d.want.What == d.got.What {
 		return fmt.Sprintf("%s, with another digest (%s… instead of %s…)", d.got.What, bare(d.got.Digest)[:16], d.want.Digest[:16])
 	}
-	return fmt.Sprintf("expected %s, found %s", d.want.What, d.got.What)
+	return fmt.Sprintf("expected %s, found %s", d.want.What, words(d.got))
+}
+
+// words are those of an event, with the doubt that they deserve: a machine that
+// hides something can call it what it likes, where no digest is of the words.
+func words(m *Measurement) string {
+	if m.Data == dataProved {
+		return m.What
+	}
+	return "what the log calls " + m.What
 }
 
 // category says what of the vector an event of a stage bears on.
@@ -219,7 +228,7 @@ func category(stage string) (rats.Category, rats.Value) {
 // compareValues compares the PCRs that no log explains.
 func (a *appraisal) compareValues() {
 	refs := a.References
-	explained := map[int]bool{imaPCR: refs.IMA || a.imaUsed >= 0, 16: true, 23: true} // compareFiles sees to PCR 10
+	explained := map[int]bool{imaPCR: refs.IMA || a.imaUsed > 0, 16: true, 23: true} // compareFiles sees to PCR 10
 	for _, m := range a.Measurements {
 		explained[m.PCR] = true
 	}
@@ -267,6 +276,11 @@ func (a *appraisal) compareFiles() {
 		}
 		return
 	}
+	if a.imaUsed == 0 && refs.IMA {
+		a.fail(ReasonCoverage, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: "IMA log",
+			Why: "the reference values list files, and this boot measured none, not even its own start: IMA was off"})
+		return
+	}
 	allowed := make(map[string][]string, len(refs.Files))
 	for _, f := range refs.Files {
 		allowed[f.Path] = append(allowed[f.Path], f.Digest)
@@ -305,6 +319,10 @@ func (a *appraisal) compareFile(i int, allowed map[string][]string) (rats.Claim,
 			return c, Changed
 		}
 		return c, Listed
+	}
+	if !a.ima.Entries[i].Comparable() {
+		c.Why = fmt.Sprintf("IMA entry %d (%s) does not tell a file and its digest so that they could be compared: its template is %s", i+1, path, a.ima.Entries[i].Template.Name)
+		return c, Unlisted
 	}
 	want, known := allowed[path]
 	switch {

@@ -22,6 +22,8 @@ const (
 	MaxQuotes   = 16 // number of quotes in one piece of Evidence
 	maxMessage  = 4096
 	numPCRs     = 24
+	maxPCRsJSON = 64 << 10 // four banks take 14 KiB
+	maxEKCerts  = 16       // in a bundle
 )
 
 // PCRs are PCR values by bank and index.
@@ -43,6 +45,9 @@ func (p PCRs) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reads what MarshalJSON writes: known banks, indices 0 to 23,
 // values of the bank's size.
 func (p *PCRs) UnmarshalJSON(b []byte) error {
+	if len(b) > maxPCRsJSON {
+		return fmt.Errorf("PCR values take %d bytes: at most %d are read", len(b), maxPCRsJSON)
+	}
 	var in map[string]map[int]string
 	if err := json.Unmarshal(b, &in); err != nil {
 		return fmt.Errorf("PCR values are not {bank: {index: hex}}: %w", err)
@@ -138,10 +143,10 @@ type Bundle struct {
 	AttesterKey []byte `json:"attesterKey,omitempty"`
 	// EKPublic and AKPublic are TPM2B_PUBLIC.
 	EKPublic       []byte        `json:"ekPublic,omitempty"`
-	EKCertificates [][]byte      `json:"ekCertificates,omitempty"` // DER
+	EKCertificates [][]byte      `json:"ekCertificates,omitempty"` // DER, at most 16
 	AKPublic       []byte        `json:"akPublic"`
 	Activation     []byte        `json:"activationSecret,omitempty"`
-	Quotes         []BundleQuote `json:"quotes"`
+	Quotes         []BundleQuote `json:"quotes"` // at most MaxQuotes
 	EventLog       []byte        `json:"eventLog,omitempty"`
 	IMALog         []byte        `json:"imaLog,omitempty"`
 	// CommandLine is /proc/cmdline, a hint that digests confirm or not.
@@ -166,14 +171,23 @@ func ParseBundle(b []byte) (*Evidence, error) {
 	if len(b) > MaxBundle {
 		return nil, fmt.Errorf("the bundle is longer than %d bytes", MaxBundle)
 	}
-	var in Bundle
+	// The lists are decoded one element at a time: a file of empty elements would
+	// else take many times its size.
+	type plain Bundle
+	in := struct {
+		*plain
+		EKCertificates limited[[]byte]      `json:"ekCertificates"`
+		Quotes         limited[BundleQuote] `json:"quotes"`
+	}{plain: &plain{}, EKCertificates: limited[[]byte]{max: maxEKCerts}, Quotes: limited[BundleQuote]{max: MaxQuotes}}
 	if err := json.Unmarshal(b, &in); err != nil {
 		return nil, fmt.Errorf("the evidence bundle cannot be read, it is cut or altered: %w", err)
 	}
 	if in.Format != BundleFormat || in.Version != BundleVersion {
 		return nil, fmt.Errorf("a bundle of format %q version %d: %q version %d is read here", short(in.Format), in.Version, BundleFormat, BundleVersion)
 	}
-	return in.evidence()
+	bundle := Bundle(*in.plain)
+	bundle.EKCertificates, bundle.Quotes = in.EKCertificates.list, in.Quotes.list
+	return bundle.evidence()
 }
 
 func (in *Bundle) evidence() (*Evidence, error) {

@@ -53,10 +53,23 @@ func parseImmune(b []byte) (*Evidence, error) {
 		Quote     []byte                       `json:"quote"`
 		Signature []byte                       `json:"signature"`
 		Algorithm string                       `json:"algorithm"`
-		PCRs      map[int][]byte               `json:"pcrs"`
-		All       map[string]map[string][]byte `json:"allpcrs"`
+		PCRs      map[int][]byte               `json:"-"`
+		All       map[string]map[string][]byte `json:"-"`
+		// Maps are decoded only where they are small.
+		RawPCRs json.RawMessage `json:"pcrs"`
+		RawAll  json.RawMessage `json:"allpcrs"`
 	}
-	if err := json.Unmarshal(b, &in); err != nil {
+	err := json.Unmarshal(b, &in)
+	if len(in.RawPCRs)+len(in.RawAll) > maxPCRsJSON {
+		return nil, fmt.Errorf("the evidence of immune Guard has more than %d bytes of PCR values", maxPCRsJSON)
+	}
+	if err == nil && len(in.RawPCRs) > 0 {
+		err = json.Unmarshal(in.RawPCRs, &in.PCRs)
+	}
+	if err == nil && len(in.RawAll) > 0 {
+		err = json.Unmarshal(in.RawAll, &in.All)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("the evidence of immune Guard cannot be read: %w", err)
 	}
 	p := PCRs{}
@@ -104,6 +117,12 @@ func parseKeylime(b []byte) (*Evidence, error) {
 	return &Evidence{AK: ak, Quotes: []Quote{{Message: in.Message, Signature: in.Signature, rawPCRs: in.PCRs}}}, nil
 }
 
+type goAttestationPCR struct {
+	Index     int
+	Digest    []byte
+	DigestAlg uint
+}
+
 // parseGoAttestation reads the JSON in which go-attestation stores a platform.
 func parseGoAttestation(b []byte) (*Evidence, error) {
 	var in struct {
@@ -111,14 +130,11 @@ func parseGoAttestation(b []byte) (*Evidence, error) {
 		AK     struct{ Public []byte }
 		Quote  struct{ Nonce, Quote, Signature []byte }
 		Log    struct {
-			PCRs []struct {
-				Index     int
-				Digest    []byte
-				DigestAlg uint
-			}
-			Raw []byte
+			PCRs limited[goAttestationPCR]
+			Raw  []byte
 		}
 	}
+	in.Log.PCRs.max = 16 * numPCRs
 	if err := json.Unmarshal(b, &in); err != nil {
 		return nil, fmt.Errorf("the platform of go-attestation cannot be read: %w", err)
 	}
@@ -130,7 +146,7 @@ func parseGoAttestation(b []byte) (*Evidence, error) {
 		return nil, fmt.Errorf("the attestation key: %w", err)
 	}
 	p := PCRs{}
-	for _, r := range in.Log.PCRs {
+	for _, r := range in.Log.PCRs.list {
 		if err := p.set(bankOf(crypto.Hash(r.DigestAlg)), r.Index, r.Digest); err != nil {
 			return nil, err
 		}

@@ -61,7 +61,8 @@ func (v *imaView) path(i int) string {
 // file is the measured digest, "sha256:hex".
 func (v *imaView) file(i int) string {
 	alg, d := v.Entries[i].FileDigest()
-	return alg + ":" + hex.EncodeToString(d)
+	q := strconv.Quote(alg) // the attester's word, like the path
+	return q[1:len(q)-1] + ":" + hex.EncodeToString(d)
 }
 
 // replays gives the ways in which a kernel may extend a bank, each from a start
@@ -87,7 +88,7 @@ func (v *imaView) replays(alg tpm2.AlgID, start []byte) []*ima.Replay {
 
 // search extends entry after entry, puts each possible value of PCR 10 of the
 // banks in place, and gives the first number of entries for which matches holds.
-func (v *imaView) search(banks []tpm2.AlgID, start func(register) []byte, put func(tpm2.AlgID, []byte), matches func() bool) (int, bool) {
+func (v *imaView) search(banks []tpm2.AlgID, start func(register) []byte, put func(tpm2.AlgID, []byte), matches func() (found, goOn bool)) (int, bool) {
 	perBank := make([][]*ima.Replay, len(banks))
 	for k, alg := range banks {
 		perBank[k] = v.replays(alg, start(register{alg, imaPCR}))
@@ -98,26 +99,29 @@ func (v *imaView) search(banks []tpm2.AlgID, start func(register) []byte, put fu
 				r.Extend(&v.Entries[i])
 			}
 		}
-		if v.Entries[i].PCR == imaPCR && try(banks, perBank, put, matches) {
-			return i + 1, true
+		if v.Entries[i].PCR != imaPCR {
+			continue
+		}
+		if found, goOn := try(banks, perBank, put, matches); found || !goOn {
+			return i + 1, found
 		}
 	}
 	return 0, false
 }
 
 // try puts every combination of the banks' values in place: at most 3 for each
-// of four banks.
-func try(banks []tpm2.AlgID, perBank [][]*ima.Replay, put func(tpm2.AlgID, []byte), matches func() bool) bool {
+// of four banks. It ends early where matches does not want to go on.
+func try(banks []tpm2.AlgID, perBank [][]*ima.Replay, put func(tpm2.AlgID, []byte), matches func() (found, goOn bool)) (found, goOn bool) {
 	if len(banks) == 0 {
 		return matches()
 	}
 	for _, r := range perBank[0] {
 		put(banks[0], r.PCR(imaPCR))
-		if try(banks[1:], perBank[1:], put, matches) {
-			return true
+		if found, goOn = try(banks[1:], perBank[1:], put, matches); found || !goOn {
+			return found, goOn
 		}
 	}
-	return false
+	return false, true
 }
 
 // prefix finds how many entries lead to the quoted values of PCR 10. Where the
@@ -140,7 +144,8 @@ func (v *imaView) prefix(want map[tpm2.AlgID][]byte, start func(register) []byte
 	if matches() {
 		return 0, true
 	}
-	return v.search(banks, start, func(alg tpm2.AlgID, x []byte) { got[alg] = x }, matches)
+	return v.search(banks, start, func(alg tpm2.AlgID, x []byte) { got[alg] = x },
+		func() (found, goOn bool) { return matches(), true })
 }
 
 // checkIMA finds the prefix of the IMA log that the quote covers and examines
@@ -185,9 +190,12 @@ func first(m map[string]string) string {
 
 // imaEntries checks that what the entries show is what their digests cover.
 func (a *appraisal) imaEntries(n int) {
-	bad := 0
+	bad, elsewhere := 0, 0
 	for i := range n {
 		if a.ima.Entries[i].PCR != imaPCR {
+			if elsewhere++; elsewhere > MaxReported {
+				continue
+			}
 			a.leave(ReasonCoverage, fmt.Sprintf("IMA entry %d", i+1), fmt.Sprintf("IMA entry %d (%s) is in PCR %d, which is not examined", i+1, a.ima.path(i), a.ima.Entries[i].PCR))
 		}
 		if !a.ima.bad[i+1] {
@@ -218,6 +226,9 @@ func AppraiseIMA(raw []byte, recorded PCRs, policy *ima.Policy) *Result {
 	for i := range v.Entries {
 		alg, _ := v.Entries[i].FileDigest()
 		algs[alg] = true
+		if i >= MaxMeasurements {
+			continue
+		}
 		r.Measurements = append(r.Measurements, Measurement{Log: "ima", Number: i + 1, PCR: int(v.Entries[i].PCR),
 			Stage: stageFile, What: v.path(i), Digest: v.file(i)})
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
+	"slices"
 
 	"github.com/ashlar-cloud/ashlar/identity"
 	"github.com/ashlar-cloud/ashlar/rats"
@@ -23,7 +24,7 @@ func (a *appraisal) checkIdentity() {
 	if certified || activated && genuine {
 		a.claim(rats.Hardware, rats.HardwareGenuine)
 	}
-	fresh := a.HasNonce
+	fresh := a.fresh()
 	switch {
 	case a.endorsed || certified || activated && ekGood:
 		if fresh && a.Result.Facts["signature"] != nil {
@@ -76,6 +77,10 @@ func (a *appraisal) checkAKCertificate() bool {
 			Why: "the AK certificate is for another key than the one that signed the quote"})
 		return false
 	}
+	if err := identity.CheckAKCertificate(c); err != nil {
+		a.fail(ReasonCertificate, rats.InstanceIdentity, rats.InstanceUnknown, rats.Claim{Name: "AK certificate", Why: sentence(err)})
+		return false
+	}
 	ok := a.chain("AK certificate", c)
 	a.Facts["ak_certificate_chains_to_root"] = ok
 	return ok
@@ -83,12 +88,12 @@ func (a *appraisal) checkAKCertificate() bool {
 
 // chain follows a certificate of the Evidence to the endorsed CAs.
 func (a *appraisal) chain(name string, c *x509.Certificate) bool {
-	if len(a.Certificates)+len(a.ev.certs) == 0 {
+	if len(a.Certificates) == 0 {
 		a.leave("", name, fmt.Sprintf("no CA certificate was given that the %s could lead to: its issuer is %q", name, short(c.Issuer.String())))
 		return false
 	}
-	trusted := append(append([]*x509.Certificate(nil), a.Certificates...), a.ev.certs...)
-	if err := identity.Chain(c, trusted, a.ev.intermediates, a.Time); err != nil {
+	others := append(slices.Clone(a.ev.intermediates), a.ev.certs...)
+	if err := identity.Chain(c, a.Certificates, others, a.Time); err != nil {
 		a.fail(ReasonCertificate, rats.Hardware, rats.HardwareUnknown, rats.Claim{Name: name, Why: sentence(err)})
 		return false
 	}
@@ -111,7 +116,7 @@ func (a *appraisal) checkEK() (good, genuine bool) {
 		return false, false
 	}
 	a.Facts["ek_name"] = hex.EncodeToString(a.ev.EK.Name())
-	for _, k := range a.Keys {
+	for _, k := range withCertified(a.Keys, a.Certificates) {
 		if k.Equal(ek) {
 			good = true
 			a.hold("endorsement key", "endorsed by the caller")

@@ -164,11 +164,16 @@ func (a *appraisal) measure() {
 	if !ok {
 		return
 	}
+	if refs := a.References; refs != nil && a.PCRs[refs.alg] != nil && (a.log == nil || slices.Contains(a.log.Banks(), refs.alg)) {
+		alg = refs.alg // the one to compare in, though a stronger one may be quoted too
+	}
 	if a.log != nil {
+		line := eventlog.NewCommandLine(a.ev.CommandLine)
 		for i := range a.log.Events {
 			if m, ok := measureEvent(a.log, i, alg); ok && a.PCRs[alg][m.PCR] != nil {
-				if hint := a.ev.CommandLine; hint != "" && eventlog.MatchesCommandLine(&a.log.Events[i], hint) {
+				if hint := a.ev.CommandLine; hint != "" && line.Matches(&a.log.Events[i]) {
 					m.What = "kernel command line " + strconv.Quote(hint) // proven by the event's digest
+					m.Data = dataProved
 				}
 				a.Measurements = append(a.Measurements, m)
 			}
@@ -176,8 +181,25 @@ func (a *appraisal) measure() {
 	}
 	for i := range min(max(a.imaUsed, 0), MaxMeasurements) {
 		a.Measurements = append(a.Measurements, Measurement{Log: "ima", Number: i + 1, PCR: imaPCR,
-			Stage: stageFile, What: a.ima.path(i), Digest: a.ima.file(i)})
+			Stage: stageFile, What: a.ima.path(i), Digest: a.ima.file(i), Data: dataProved})
 	}
+}
+
+// The values of Measurement.Data.
+const (
+	dataProved  = "proved"
+	dataStated  = "stated"
+	dataDiffers = "differs"
+)
+
+func dataWord(e *eventlog.Event) string {
+	switch eventlog.BindingOf(e) {
+	case eventlog.Bound:
+		return dataProved
+	case eventlog.Mismatched:
+		return dataDiffers
+	}
+	return dataStated
 }
 
 func measureEvent(l *eventlog.Log, i int, alg tpm2.AlgID) (Measurement, bool) {
@@ -186,7 +208,7 @@ func measureEvent(l *eventlog.Log, i int, alg tpm2.AlgID) (Measurement, bool) {
 		return Measurement{}, false
 	}
 	return Measurement{Log: "event", Number: e.Number, PCR: int(e.PCR), Stage: l.Stage(i).String(),
-		What: l.Explain(i), Digest: alg.String() + ":" + hex.EncodeToString(e.Digest(alg))}, true
+		What: l.Explain(i), Digest: alg.String() + ":" + hex.EncodeToString(e.Digest(alg)), Data: dataWord(e)}, true
 }
 
 // AppraiseEventLog examines an event log by itself: its structure, and, where

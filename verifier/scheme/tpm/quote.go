@@ -134,7 +134,13 @@ func (a *appraisal) checkNonce(i int) {
 		return
 	}
 	a.hold(label, found.String())
+	if len(a.Nonce) == 0 {
+		a.leave("", a.name(i, "freshness"), "the nonce is empty: any quote that was made under none answers it, however old, so it affirms nothing")
+	}
 }
+
+// fresh tells whether a nonce made the Evidence for this appraisal.
+func (a *appraisal) fresh() bool { return a.HasNonce && len(a.Nonce) > 0 }
 
 // checkDigest confirms PCR values by the quote's digest: those read beside it,
 // or, where some are missing, those that the logs give.
@@ -145,7 +151,13 @@ func (a *appraisal) checkDigest(i int, alg tpm2.AlgID) {
 		a.leave(ReasonPCRMissing, label, "the quote selects no PCR, or its digest is of an algorithm that is not supported")
 		return
 	}
+	seen := map[register]bool{}
 	for _, r := range order {
+		if seen[r] {
+			a.broken(ReasonMalformed, label, fmt.Errorf("the quote selects PCR %d of bank %v twice", r.index, r.alg))
+			return
+		}
+		seen[r] = true
 		if r.alg.DigestSize() == 0 {
 			a.leave(ReasonAlgorithm, label, fmt.Sprintf("the quote covers the bank %v, which is not supported", r.alg))
 			return
@@ -204,7 +216,8 @@ func (a *appraisal) initial(r register) []byte {
 	return v
 }
 
-// maxTries bounds how many sets of PCR values solveDigest hashes: some µs each.
+// maxTries bounds how many sets of PCR values solveDigest hashes for all quotes
+// together: some µs each.
 const maxTries = 1 << 18
 
 // solveDigest finds PCR values that give the quoted digest: the event log's, and
@@ -223,7 +236,7 @@ func (a *appraisal) solveDigest(i int, alg tpm2.AlgID) {
 		if v == nil {
 			v = a.initial(r)
 		}
-		if r.index == imaPCR {
+		if r.index == imaPCR && !slices.Contains(banks, r.alg) {
 			banks = append(banks, r.alg)
 		}
 		if err := values.set(r.alg, r.index, v); err != nil {
@@ -231,15 +244,14 @@ func (a *appraisal) solveDigest(i int, alg tpm2.AlgID) {
 			return
 		}
 	}
-	tries := 0
-	matches := func() bool {
-		if tries++; tries > maxTries {
-			return false
+	matches := func() (found, goOn bool) {
+		if a.tries++; a.tries > maxTries {
+			return false, false
 		}
 		sum, _ := values.digest(alg.New(), a.order[i])
-		return bytes.Equal(sum, want)
+		return bytes.Equal(sum, want), true
 	}
-	found := matches()
+	found, _ := matches()
 	if !found && a.ima != nil && len(banks) > 0 {
 		_, found = a.ima.search(banks, a.initial, func(bank tpm2.AlgID, v []byte) { values[bank][imaPCR] = v }, matches)
 	}
@@ -248,7 +260,7 @@ func (a *appraisal) solveDigest(i int, alg tpm2.AlgID) {
 		if a.ima != nil {
 			why = fmt.Sprintf("the logs do not explain what was quoted: the event log with none of the %d prefixes of the IMA log gives the quoted digest", a.ima.len())
 		}
-		if tries > maxTries {
+		if a.tries > maxTries {
 			why = "the logs are too long to find out from them which PCR values were quoted: give the PCR values (--pcrs)"
 		}
 		a.fail(ReasonLog, rats.Executables, rats.CryptoFailed, rats.Claim{Name: label, Expected: hex.EncodeToString(want), Why: why})

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ashlar-cloud/ashlar/tpm2"
@@ -106,6 +107,9 @@ func (r *References) check() error {
 	}
 	for i := range r.Boots {
 		b := &r.Boots[i]
+		if len(b.Events)+len(b.PCRs) == 0 {
+			return fmt.Errorf("boot %d in the reference values says nothing of any PCR: anything would be as good as it", i+1)
+		}
 		if len(b.Events) > maxRefEvents {
 			return fmt.Errorf("the reference values have more than %d events", maxRefEvents)
 		}
@@ -115,9 +119,16 @@ func (r *References) check() error {
 			}
 		}
 		for n, v := range b.PCRs {
-			if i, err := strconv.Atoi(n); err != nil || i < 0 || i >= numPCRs || !digest(v) {
+			if i, err := strconv.Atoi(n); err != nil || i < 0 || i >= numPCRs || strconv.Itoa(i) != n || !digest(v) {
 				return fmt.Errorf("PCR %q in the reference values is none, or its value is not one of bank %s", short(n), r.Bank)
 			}
+		}
+	}
+	for i, f := range r.Files {
+		if alg, digits, ok := strings.Cut(f.Digest, ":"); f.Path == "" || !ok || alg == "" || digits == "" {
+			return fmt.Errorf("file %d in the reference values has no path or no digest like sha256:hex", i+1)
+		} else if _, err := hex.DecodeString(digits); err != nil {
+			return fmt.Errorf("file %d in the reference values (%s) has a digest that is not hexadecimal", i+1, short(f.Path))
 		}
 	}
 	return nil
@@ -140,14 +151,17 @@ func MakeReferences(boots []*Evidence, now time.Time) (*References, error) {
 			return nil, fmt.Errorf("no reference values can be taken from boot %d: its event log has no bank in common with its quote", i+1)
 		}
 		if refs.alg == 0 {
-			refs.alg, refs.Bank, refs.IMA = alg, alg.String(), a.imaUsed >= 0
+			refs.alg, refs.Bank, refs.IMA = alg, alg.String(), a.imaUsed > 0
 		}
-		if refs.alg != alg || refs.IMA != (a.imaUsed >= 0) {
+		if refs.alg != alg || refs.IMA != (a.imaUsed > 0) {
 			return nil, fmt.Errorf("boot %d has another PCR bank, or an IMA log where the others have none", i+1)
 		}
 		refs.Boots = append(refs.Boots, a.refBoot(alg))
 		for k := range max(a.imaUsed, 0) {
 			f := RefFile{a.ima.path(k), a.ima.file(k)}
+			if !a.ima.violation(k) && !a.ima.Entries[k].Comparable() {
+				return nil, fmt.Errorf("no reference values can be taken from boot %d: IMA entry %d (%s) is of template %s, which does not tell a file and its digest", i+1, k+1, f.Path, a.ima.Entries[k].Template.Name)
+			}
 			if a.ima.violation(k) || a.ima.Entries[k].IsBootAggregate() || seen[f] {
 				continue
 			}
@@ -179,7 +193,7 @@ func (a *appraisal) confirmed() error {
 
 func (a *appraisal) refBoot(alg tpm2.AlgID) RefBoot {
 	b := RefBoot{PCRs: map[string]string{}}
-	explained := map[int]bool{imaPCR: a.imaUsed >= 0, 16: true, 23: true}
+	explained := map[int]bool{imaPCR: a.imaUsed > 0, 16: true, 23: true}
 	for _, m := range a.Measurements {
 		if m.Log != "event" {
 			continue

@@ -57,12 +57,16 @@ const (
 
 // Measurement is one entry of a log that the quote confirms, for people.
 type Measurement struct {
-	Log     string  `json:"log"`    // "event" or "ima"
-	Number  int     `json:"number"` // in its log, from 1; 0 for a missing one
-	PCR     int     `json:"pcr"`
-	Stage   string  `json:"stage"`
-	What    string  `json:"what"` // in words, or the file's path
-	Digest  string  `json:"digest"`
+	Log    string `json:"log"`    // "event" or "ima"
+	Number int    `json:"number"` // in its log, from 1; 0 for a missing one
+	PCR    int    `json:"pcr"`
+	Stage  string `json:"stage"`
+	What   string `json:"what"` // in words, or the file's path
+	Digest string `json:"digest"`
+	// Data says what the words are worth: "proved" where the digest is of them,
+	// "stated" where it is of something else that the log only names, "differs"
+	// where it should be of them and is not. Only the digest was compared.
+	Data    string  `json:"data,omitempty"`
 	Listing Listing `json:"listing,omitempty"`
 }
 
