@@ -18,7 +18,8 @@ type Key struct {
 	Sensitive *tpm2.Sensitive // nil where only the public area is loaded
 
 	rsaPublic *rsa.PublicKey
-	rsa       *RSAPrivate
+	rsa       *RSAPrivate // of a loaded key nil until its first use: ask privateRSA
+	rsaOnce   sync.Once
 	eccPublic *ecdsa.PublicKey // nil where the point is not on the curve
 	ecc       *ECCPrivate
 
@@ -117,12 +118,24 @@ func (k *Key) loadRSA(blame blamer) tpm2.RC {
 	if k.Sensitive == nil {
 		return tpm2.RCSuccess
 	}
-	private, rc := LoadRSA(p.Unique, k.Sensitive.Sensitive, p.Exponent)
-	k.rsa = private
+	_, _, rc := factorRSA(p.Unique, k.Sensitive.Sensitive, p.Exponent)
 	if rc == tpm2.RCKeySize {
 		return blame.onSensitive(rc)
 	}
 	return rc
+}
+
+// privateRSA is the private key, whose CRT values are computed at the first
+// use: that takes ten times as long as the rest of a load, and a key that is
+// only a parent, or is loaded to be certified, never needs them. It is nil
+// where there is none, or where what passed the checks of the load makes none.
+func (k *Key) privateRSA() *RSAPrivate {
+	k.rsaOnce.Do(func() {
+		if k.rsa == nil && k.Public.Type == tpm2.AlgRSA && k.Private() {
+			k.rsa, _ = LoadRSA(k.Public.Unique, k.Sensitive.Sensitive, k.Public.Exponent)
+		}
+	})
+	return k.rsa
 }
 
 func (k *Key) setRSAPublic() {

@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"io"
+	"math"
 	"math/big"
 	"sync"
 
@@ -48,20 +49,38 @@ func GenerateRSA(random io.Reader, bits int, exponent uint32, cancel func() bool
 // TPM_RC_BINDING where the prime does not divide the modulus or the two make no
 // usable key, and TPM_RC_KEY_SIZE where the prime is not half the modulus.
 func LoadRSA(modulus, prime []byte, exponent uint32) (*RSAPrivate, tpm2.RC) {
-	if 2*len(prime) != len(modulus) || len(prime) == 0 || prime[0] < 0x80 {
-		return nil, tpm2.RCKeySize
-	}
-	n := new(big.Int).SetBytes(modulus)
-	p := new(big.Int).SetBytes(prime)
-	q, rest := new(big.Int).QuoRem(n, p, new(big.Int))
-	if rest.Sign() != 0 {
-		return nil, tpm2.RCBinding
+	p, q, rc := factorRSA(modulus, prime, exponent)
+	if rc != tpm2.RCSuccess {
+		return nil, rc
 	}
 	key, err := newRSAPrivate(p, q, publicExponent(exponent))
 	if err != nil {
 		return nil, tpm2.RCBinding
 	}
 	return key, tpm2.RCSuccess
+}
+
+// factorRSA gives both primes, checked as far as that is cheap: what passes
+// makes a key unless a "prime" is composite. The codes are LoadRSA's.
+func factorRSA(modulus, prime []byte, exponent uint32) (p, q *big.Int, rc tpm2.RC) {
+	if 2*len(prime) != len(modulus) || len(prime) == 0 || prime[0] < 0x80 {
+		return nil, nil, tpm2.RCKeySize
+	}
+	p = new(big.Int).SetBytes(prime)
+	q, rest := new(big.Int).QuoRem(new(big.Int).SetBytes(modulus), p, new(big.Int))
+	e := publicExponent(exponent)
+	if rest.Sign() != 0 || e > math.MaxInt32 || p.Cmp(q) == 0 || !suits(e, p) || !suits(e, q) {
+		return nil, nil, tpm2.RCBinding
+	}
+	return p, q, tpm2.RCSuccess
+}
+
+// suits reports whether a prime is odd and e has an inverse modulo it less one.
+func suits(e uint32, prime *big.Int) bool {
+	bigE := new(big.Int).SetUint64(uint64(e))
+	rest := new(big.Int).Sub(prime, big.NewInt(1))
+	rest.Mod(rest, bigE)
+	return prime.Bit(0) == 1 && rest.ModInverse(rest, bigE) != nil
 }
 
 // newRSAPrivate makes a key of two primes; p becomes the sensitive value.

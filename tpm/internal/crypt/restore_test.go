@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
+	"math/big"
 	"testing"
 
 	"github.com/ashlar-cloud/ashlar/tpm2"
@@ -69,5 +70,33 @@ func TestRestoreKeyDoesNotUseWhatIsNoKey(t *testing.T) {
 		if rc := use(); rc != tpm2.RCFailure {
 			t.Errorf("%s: %v, want TPM_RC_FAILURE", name, rc)
 		}
+	}
+}
+
+// TestRSAOfCompositesLoads: factors that are no primes pass a load, whose
+// checks are cheap, and fail every use.
+func TestRSAOfCompositesLoads(t *testing.T) {
+	half := func() *big.Int {
+		p, err := rand.Prime(rand.Reader, 512)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	shared := half()
+	p, q := new(big.Int).Mul(shared, half()), new(big.Int).Mul(shared, half())
+	pub := ekRSA(t)
+	pub.Attributes, pub.Unique = tpm2.ObjDecrypt, new(big.Int).Mul(p, q).Bytes()
+	k, rc := NewKey(&pub, &tpm2.Sensitive{Type: tpm2.AlgRSA, Sensitive: p.Bytes()}, 2, 1)
+	if rc != tpm2.RCSuccess {
+		t.Fatal(rc)
+	}
+	digest := make([]byte, 32)
+	scheme := tpm2.SigScheme{Alg: tpm2.AlgRSASSA, Hash: tpm2.AlgSHA256}
+	if _, rc := SignDigest(k, scheme, digest, rand.Reader); rc != tpm2.RCFailure {
+		t.Errorf("signing: %v", rc)
+	}
+	if _, rc := RSADecrypt(k, tpm2.RSADecryptScheme{Alg: tpm2.AlgNull}, nil, make([]byte, 256)); rc != tpm2.RCFailure {
+		t.Errorf("decrypting: %v", rc)
 	}
 }

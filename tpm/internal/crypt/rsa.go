@@ -70,22 +70,26 @@ func RSADecrypt(key *Key, scheme tpm2.RSADecryptScheme, label, ciphertext []byte
 	if !key.ready() {
 		return nil, tpm2.RCFailure
 	}
-	if key.rsa == nil {
+	if key.Public.Type != tpm2.AlgRSA || !key.Private() {
 		return nil, tpm2.RCScheme
+	}
+	private := key.privateRSA()
+	if private == nil {
+		return nil, tpm2.RCFailure
 	}
 	var out []byte
 	var err error
 	switch scheme.Alg {
 	case tpm2.AlgNull:
-		return key.rsa.rawPrivate(ciphertext)
+		return private.rawPrivate(ciphertext)
 	case tpm2.AlgRSAES:
 		//lint:ignore SA1019 as above; the command tells its caller whether it fails
-		out, err = rsa.DecryptPKCS1v15(nil, key.rsa.key, ciphertext)
+		out, err = rsa.DecryptPKCS1v15(nil, private.key, ciphertext)
 	case tpm2.AlgOAEP:
 		if _, ok := scheme.Hash.Hash(); !ok {
 			return nil, tpm2.RCValue
 		}
-		out, err = rsa.DecryptOAEP(scheme.Hash.New(), nil, key.rsa.key, ciphertext, label)
+		out, err = rsa.DecryptOAEP(scheme.Hash.New(), nil, private.key, ciphertext, label)
 	default:
 		return nil, tpm2.RCScheme
 	}

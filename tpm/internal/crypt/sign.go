@@ -74,12 +74,16 @@ func SignDigest(key *Key, scheme tpm2.SigScheme, digest []byte, random io.Reader
 	if len(digest) != hash.Size() {
 		return sig, tpm2.RCValue
 	}
+	private := key.privateRSA()
+	if private == nil {
+		return sig, tpm2.RCFailure
+	}
 	var err error
 	if scheme.Alg == tpm2.AlgRSASSA {
-		sig.RSA, err = rsa.SignPKCS1v15(nil, key.rsa.key, hash, digest)
+		sig.RSA, err = rsa.SignPKCS1v15(nil, private.key, hash, digest)
 	} else {
 		opts := &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}
-		sig.RSA, err = rsa.SignPSS(random, key.rsa.key, hash, digest, opts)
+		sig.RSA, err = rsa.SignPSS(random, private.key, hash, digest, opts)
 	}
 	if err != nil {
 		return sig, tpm2.RCNoResult
