@@ -83,10 +83,14 @@ func TestRSAOfCompositesLoads(t *testing.T) {
 		}
 		return p
 	}
-	shared := half()
-	p, q := new(big.Int).Mul(shared, half()), new(big.Int).Mul(shared, half())
+	var p, n *big.Int
+	for n == nil || n.BitLen() != 2048 {
+		shared := half()
+		p = new(big.Int).Mul(shared, half())
+		n = new(big.Int).Mul(p, new(big.Int).Mul(shared, half()))
+	}
 	pub := ekRSA(t)
-	pub.Attributes, pub.Unique = tpm2.ObjDecrypt, new(big.Int).Mul(p, q).Bytes()
+	pub.Attributes, pub.Unique = tpm2.ObjDecrypt, n.Bytes()
 	k, rc := NewKey(&pub, &tpm2.Sensitive{Type: tpm2.AlgRSA, Sensitive: p.Bytes()}, 2, 1)
 	if rc != tpm2.RCSuccess {
 		t.Fatal(rc)
