@@ -27,6 +27,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -46,6 +47,7 @@ const (
 const (
 	recordFormat  = "ashlar-secret"
 	recordVersion = 1
+	suffix        = ".secret" // of a secret's file
 )
 
 // Rule says what a secret needs besides a result that affirms.
@@ -84,12 +86,21 @@ func (r *Refusal) Error() string { return r.Why }
 var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 
 // Open opens the folder, making it and its key-encryption key (the file "kek",
-// mode 0600) where they are missing. A key file that others may read is refused.
+// mode 0600) where they are missing. A folder that others may write to and a key
+// file that others may read are refused, and so is a folder with secrets whose key
+// is missing: a new key would not open them.
 func Open(dir string) (*Broker, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the folder of secrets: %w", err)
 	}
-	kek, err := loadKEK(filepath.Join(dir, "kek"))
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use the folder of secrets: %w", err)
+	}
+	if info.Mode().Perm()&0o022 != 0 {
+		return nil, fmt.Errorf("the folder of secrets %s can be written by others (mode %04o): chmod 700 it, and look whether its files are yours", dir, info.Mode().Perm())
+	}
+	kek, err := loadKEK(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -105,36 +116,68 @@ func Open(dir string) (*Broker, error) {
 	return &Broker{dir: dir, aead: aead}, nil
 }
 
-func loadKEK(path string) ([]byte, error) {
-	info, err := os.Stat(path)
+func loadKEK(dir string) ([]byte, error) {
+	path := filepath.Join(dir, "kek")
+	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		kek := make([]byte, kekSize)
-		if _, err := rand.Read(kek); err != nil {
-			return nil, fmt.Errorf("cannot draw a key-encryption key: %w", err)
+		if err := makeKEK(dir, path); err != nil {
+			return nil, err
 		}
-		return kek, writeOnce(path, kek)
+		info, err = os.Lstat(path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the key-encryption key: %w", err)
 	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("the key-encryption key %s is no regular file", path)
+	}
 	if info.Mode().Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("the key-encryption key %s can be read by others (mode %04o): chmod 600 it, and change the secrets", path, info.Mode().Perm())
+	}
+	if info.Size() != kekSize {
+		return nil, fmt.Errorf("the key-encryption key %s has %d bytes, not %d: it is cut or altered", path, info.Size(), kekSize)
 	}
 	kek, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the key-encryption key: %w", err)
 	}
 	if len(kek) != kekSize {
-		return nil, fmt.Errorf("the key-encryption key %s has %d bytes, not %d: it is cut or altered", path, len(kek), kekSize)
+		return nil, fmt.Errorf("the key-encryption key %s changed while it was read", path)
 	}
 	return kek, nil
 }
 
-// writeOnce writes a file that must not be there yet, durably.
-func writeOnce(path string, b []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+// makeKEK makes the key of a folder that has no secrets yet. Of several processes
+// that do so at once one wins, and the key is there whole or not at all.
+func makeKEK(dir, path string) error {
+	files, err := os.ReadDir(dir)
 	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
+		return fmt.Errorf("cannot look into the folder of secrets: %w", err)
+	}
+	for _, f := range files {
+		if strings.HasSuffix(f.Name(), suffix) {
+			return fmt.Errorf("the key-encryption key %s is missing, and there are secrets that only it opens, such as %s: restore it", path, f.Name())
+		}
+	}
+	kek := make([]byte, kekSize)
+	defer clear(kek)
+	if _, err := rand.Read(kek); err != nil {
+		return fmt.Errorf("cannot draw a key-encryption key: %w", err)
+	}
+	return writeWhole(dir, kek, func(temp string) error {
+		if err := os.Link(temp, path); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		return os.Remove(temp)
+	})
+}
+
+// writeWhole writes a file of mode 0600 under a name of its own in dir, and lets
+// place give it the name it shall have, when its content is on the disk.
+func writeWhole(dir string, b []byte, place func(temp string) error) error {
+	f, err := os.CreateTemp(dir, ".new-*")
+	if err != nil {
+		return fmt.Errorf("cannot write to the folder of secrets: %w", err)
 	}
 	_, err = f.Write(b)
 	if err == nil {
@@ -143,17 +186,34 @@ func writeOnce(path string, b []byte) error {
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
+	if err == nil {
+		err = place(f.Name())
+	}
+	if err == nil {
+		err = syncDir(dir)
+	}
 	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
+		_ = os.Remove(f.Name()) // gone already, or left over: the error says enough
+		return fmt.Errorf("cannot write to the folder of secrets: %w", err)
 	}
 	return nil
+}
+
+// syncDir makes names in a folder durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
 }
 
 func (b *Broker) path(name string) (string, error) {
 	if !nameForm.MatchString(name) {
 		return "", fmt.Errorf("%q is no name for a secret: use up to 64 of a-z, 0-9, dot, underscore and hyphen, a letter or digit first", name)
 	}
-	return filepath.Join(b.dir, name+".secret"), nil
+	return filepath.Join(b.dir, name+suffix), nil
 }
 
 // bound is what the ciphertext is authenticated with, so that neither name nor
@@ -184,17 +244,7 @@ func (b *Broker) Put(name string, secret []byte, rule Rule) error {
 	if err != nil {
 		return fmt.Errorf("cannot write the secret: %w", err)
 	}
-	tmp := path + ".new"
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("cannot write the secret: %w", err)
-	}
-	if err := writeOnce(tmp, out); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return fmt.Errorf("cannot write the secret: %w", err)
-	}
-	return nil
+	return writeWhole(b.dir, out, func(temp string) error { return os.Rename(temp, path) })
 }
 
 func (b *Broker) load(name string) (*record, []byte, error) {
@@ -277,6 +327,11 @@ func entitled(r *rats.AttestationResult) (*rats.Appraisal, error) {
 			}
 		}
 		return nil, &Refusal{"not-affirming", why}
+	}
+	for _, a := range r.Submods {
+		if t := a.Vector.Tier(); t == rats.TierWarning || t == rats.TierContraindicated {
+			return nil, &Refusal{"not-affirming", fmt.Sprintf("the attestation result says \"affirming\", and its trustworthiness vector says %q", t)}
+		}
 	}
 	if len(r.Submods) != 1 {
 		return nil, &Refusal{"no-key", "the attestation result has several submodules: which one's key to seal to is not clear"}

@@ -101,6 +101,9 @@ func TestRefuse(t *testing.T) {
 		}, nil},
 		{"warning", "not-affirming", func(_ *rats.AttestationResult, a *rats.Appraisal) { a.Status = rats.TierWarning }, nil},
 		{"none", "not-affirming", func(_ *rats.AttestationResult, a *rats.Appraisal) { a.Status = rats.TierNone }, nil},
+		{"vector", "not-affirming", func(_ *rats.AttestationResult, a *rats.Appraisal) {
+			a.Vector = rats.Vector{rats.Executables: rats.ExecutablesContra}
+		}, nil},
 		{"other policy", "policy", func(_ *rats.AttestationResult, a *rats.Appraisal) { a.PolicyIDs = []string{"policy-2"} }, nil},
 		{"no key", "no-key", func(_ *rats.AttestationResult, a *rats.Appraisal) { a.AttesterKey = nil }, nil},
 		{"bad key", "no-key", func(_ *rats.AttestationResult, a *rats.Appraisal) { a.AttesterKey = []byte{1} }, nil},
@@ -162,7 +165,7 @@ func TestStore(t *testing.T) {
 			t.Errorf("%s: released %q", name, sealed)
 		}
 	}
-	for _, bad := range []string{"", "../x", "A", "a/b", ".x", strings.Repeat("a", 65)} {
+	for _, bad := range []string{"", "../x", "..", "x\n", "x\x00", "A", "a/b", ".x", strings.Repeat("a", 65)} {
 		if err := b.Put(bad, secret, Rule{}); err == nil {
 			t.Errorf("the name %q was taken", bad)
 		}
