@@ -6,8 +6,10 @@ package verifier
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/ashlar-cloud/ashlar/identity"
@@ -22,6 +24,9 @@ const (
 	developer        = "https://github.com/ashlar-cloud/ashlar"
 	submodule        = "tpm" // name of the one submodule of a TPM's result
 	maxClaimsWritten = 1000  // claims in an EAR; failures come first
+	maxClaimsBytes   = 512 << 10
+	maxClaimText     = 1024 // bytes of one text in a claim
+	minNonce         = 8    // bytes (RFC 9711, 4.1)
 )
 
 // Options are those of a Verifier.
@@ -56,7 +61,8 @@ func New(signer *rats.Signer, o Options) *Verifier {
 
 // Session is what the Verifier knows of the exchange that Evidence ends.
 type Session struct {
-	// Nonce is the one that was sent; Evidence under another is refused.
+	// Nonce is the one that was sent, 8 to 64 bytes; Evidence under another is
+	// refused.
 	Nonce rats.Nonce
 	// Challenge is the one whose answer the Evidence must carry; may be nil,
 	// and then only an endorsed key affirms.
@@ -82,10 +88,16 @@ func (v *Verifier) Appraise(e rats.Evidence, ends []rats.Endorsement, refs []rat
 	if e.Type != rats.TypeTPMEvidence {
 		return nil, fmt.Errorf("evidence of type %q is not one that is appraised here", e.Type)
 	}
+	if len(s.Nonce) < minNonce || len(s.Nonce) > rats.MaxNonce {
+		return nil, fmt.Errorf("a nonce of %d bytes: %d to %d are needed to know the evidence fresh", len(s.Nonce), minNonce, rats.MaxNonce)
+	}
 	in := &tpm.Input{Files: []tpm.File{{Name: "evidence", Data: e.Data}}, Challenge: s.Challenge,
 		Nonce: s.Nonce, HasNonce: true, Time: s.Now}
 	for i, end := range ends {
 		in.Endorsements = append(in.Endorsements, tpm.File{Name: fmt.Sprintf("endorsement %d", i+1), Data: end.Data})
+	}
+	if err := in.CheckEndorsements(); err != nil {
+		return nil, err
 	}
 	switch {
 	case len(refs) > 1:
@@ -127,18 +139,37 @@ func (v *Verifier) Issue(res *tpm.Result, nonce rats.Nonce, now time.Time) (*Out
 }
 
 // written keeps a result to a size that every relying party takes: failures
-// first, then the rest in order.
+// first, then the rest in order, each text cut to a line or two. What is left out
+// is counted in a last claim.
 func written(all []rats.Claim) []rats.Claim {
-	if len(all) <= maxClaimsWritten {
-		return all
-	}
 	var list []rats.Claim
+	size := 0
 	for _, failures := range []bool{true, false} {
 		for _, c := range all {
-			if (c.Status == rats.Fails) == failures && len(list) < maxClaimsWritten {
-				list = append(list, c)
+			if (c.Status == rats.Fails) != failures {
+				continue
 			}
+			for _, text := range []*string{&c.Name, &c.Expected, &c.Found, &c.Why} {
+				*text = cut(*text)
+			}
+			b, err := json.Marshal(c)
+			if err != nil || len(list) >= maxClaimsWritten-1 || size+len(b) > maxClaimsBytes {
+				continue
+			}
+			size += len(b)
+			list = append(list, c)
 		}
 	}
+	if left := len(all) - len(list); left > 0 {
+		list = append(list, rats.Claim{Name: "more", Status: rats.Unchecked,
+			Why: fmt.Sprintf("%d more claims were examined, which are too many or too long for this result", left)})
+	}
 	return list
+}
+
+func cut(s string) string {
+	if len(s) > maxClaimText {
+		return strings.ToValidUTF8(s[:maxClaimText], "") + "…"
+	}
+	return s
 }

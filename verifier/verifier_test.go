@@ -3,6 +3,7 @@ package verifier
 import (
 	"crypto/ecdsa"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,7 +27,7 @@ func newVerifier(t *testing.T) *Verifier {
 // TestRefusalIsAResult wants evidence that cannot be read refused in a signed
 // result that says why, and never an error.
 func TestRefusalIsAResult(t *testing.T) {
-	v, nonce, now := newVerifier(t), rats.Nonce("a nonce"), time.Now()
+	v, nonce, now := newVerifier(t), rats.Nonce("a long nonce"), time.Now()
 	for _, data := range []string{"", "{", `{"format":"ashlar-tpm-evidence","version":2}`, "\xffTCG"} {
 		out, err := v.Appraise(rats.Evidence{Type: rats.TypeTPMEvidence, Data: []byte(data)}, nil, nil, Session{Nonce: nonce, Now: now})
 		if err != nil {
@@ -55,11 +56,20 @@ func TestOwnMistakes(t *testing.T) {
 	if _, err := v.Appraise(rats.Evidence{Type: "text/plain"}, nil, nil, Session{}); err == nil {
 		t.Error("evidence of an unknown type was appraised")
 	}
+	fine := Session{Nonce: rats.Nonce("a long nonce"), Now: time.Now()}
+	for _, n := range []rats.Nonce{nil, {}, rats.Nonce("short"), make(rats.Nonce, rats.MaxNonce+1)} {
+		if _, err := v.Appraise(ev, nil, nil, Session{Nonce: n, Now: time.Now()}); err == nil {
+			t.Errorf("evidence was appraised under a nonce of %d bytes", len(n))
+		}
+	}
+	if _, err := v.Appraise(ev, []rats.Endorsement{{Type: rats.TypeCertificate, Data: []byte("no certificate")}}, nil, fine); err == nil {
+		t.Error("an endorsement that cannot be read was held against the attester")
+	}
 	bad := rats.ReferenceValue{Type: rats.TypeReferenceValues, Data: []byte("{}")}
-	if _, err := v.Appraise(ev, nil, []rats.ReferenceValue{bad}, Session{}); err == nil {
+	if _, err := v.Appraise(ev, nil, []rats.ReferenceValue{bad}, fine); err == nil {
 		t.Error("reference values that cannot be read were used")
 	}
-	if _, err := v.Appraise(ev, nil, []rats.ReferenceValue{bad, bad}, Session{}); err == nil {
+	if _, err := v.Appraise(ev, nil, []rats.ReferenceValue{bad, bad}, fine); err == nil {
 		t.Error("two sets of reference values were used")
 	}
 }
@@ -78,5 +88,21 @@ func TestManyClaims(t *testing.T) {
 	a := out.Result.Submods[submodule]
 	if len(a.Claims) != maxClaimsWritten || len(a.Failed()) != 1 {
 		t.Errorf("%d claims, %d failures", len(a.Claims), len(a.Failed()))
+	}
+}
+
+// TestLongClaims wants a result even of evidence whose every event has a text as
+// long as a log allows, of characters that JSON escapes.
+func TestLongClaims(t *testing.T) {
+	res := &tpm.Result{Verdict: tpm.Invalid, Status: rats.TierContraindicated}
+	for range 500 {
+		res.Claims = append(res.Claims, rats.Claim{Name: "event", Status: rats.Fails, Found: strings.Repeat("<\xff", 4096), Why: strings.Repeat("\x00&é", 4096)})
+	}
+	out, err := newVerifier(t).Issue(res, rats.Nonce("a long nonce"), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(out.Result.Submods[submodule].Failed()); n < 10 {
+		t.Errorf("%d failures are left", n)
 	}
 }

@@ -99,6 +99,18 @@ func (in *Input) quote() *Result {
 	return Appraise(req)
 }
 
+// CheckEndorsements says which endorsement of a quote cannot be read, nil if each
+// can: that is the caller's mistake, not the attester's.
+func (in *Input) CheckEndorsements() error {
+	var r Request
+	for _, f := range in.Endorsements {
+		if err := r.endorse(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func keyOf(b []byte) (*identity.Key, error) {
 	if certs, err := identity.ParseCertificates(b); err == nil {
 		return &identity.Key{Crypto: certs[0].PublicKey}, nil
