@@ -18,21 +18,24 @@ const (
 	DRTM  = 17
 )
 
-// State is all PCRs. It holds no pointers, so that a copy is a snapshot, and
-// packs the digests, since it is copied for every command.
+// State is all PCRs. A copy is a snapshot, and small, since one is made for
+// every command.
 type State struct {
 	// Allocated selects the PCRs of each bank that exist since the last
 	// _TPM_Init; Next is what PCR_Allocate chose for the next one.
 	Allocated, Next [Banks]tpm2.PCRSelect
 	// Counter counts the changes of PCRs that TPM_PT_PCR_NO_INCREMENT does not
-	// exempt (pcrUpdateCounter).
-	Counter uint32
+	// exempt (pcrUpdateCounter). A response has its low half; what compares it
+	// relies on it that no value comes twice between two TPM Resets.
+	Counter uint64
 
 	reallocated bool // PCR_Allocate was done since _TPM_Init
 	// How this boot began, which a TPM Resume must repeat (Part 3, 9.3).
 	locality3, hcrtm bool
 
-	values [valuesSize]byte // bank after bank, PCR after PCR
+	// values are the PCRs, each in all banks: replaced, never changed in place;
+	// nil before the first Startup.
+	values [tpm2.PCRCount]*[setSize]byte
 	// crtm is PCR 0 of every bank as an H-CRTM left it before TPM2_Startup;
 	// values still hold what Shutdown(STATE) saved then.
 	crtm [setSize]byte
@@ -48,16 +51,18 @@ const (
 type bank struct {
 	alg  tpm2.AlgID
 	size int // bytes of a digest
-	base int // where the bank starts in values
-	crtm int // where its digest is in crtm
+	at   int // where its digest is in a set
 }
 
 var banks = [Banks]bank{
-	{tpm2.AlgSHA1, 20, 0, 0},
-	{tpm2.AlgSHA256, 32, tpm2.PCRCount * 20, 20},
-	{tpm2.AlgSHA384, 48, tpm2.PCRCount * (20 + 32), 20 + 32},
-	{tpm2.AlgSHA512, 64, tpm2.PCRCount * (20 + 32 + 48), 20 + 32 + 48},
+	{tpm2.AlgSHA1, 20, 0},
+	{tpm2.AlgSHA256, 32, 20},
+	{tpm2.AlgSHA384, 48, 20 + 32},
+	{tpm2.AlgSHA512, 64, 20 + 32 + 48},
 }
+
+// in is the bank's digest in a set.
+func (b *bank) in(set *[setSize]byte) []byte { return set[b.at : b.at+b.size : b.at+b.size] }
 
 // bankOf gives the bank of a hash algorithm, or -1.
 func bankOf(alg tpm2.AlgID) int {
@@ -129,8 +134,9 @@ func (s *State) Startup(reset, resume bool, locality uint8, hcrtm bool) tpm2.RC 
 // start gives a PCR the value it starts with: PCR 0 what the H-CRTM measured,
 // or the locality of Startup; the PCRs of a D-RTM all ones; others zero.
 func (s *State) start(n int, locality3 bool) {
+	set := s.renew(n)
 	for i := range banks {
-		v := s.value(i, n)
+		v := banks[i].in(set)
 		var fill byte
 		if attributes[n].drtm() {
 			fill = 0xFF
@@ -141,22 +147,21 @@ func (s *State) start(n int, locality3 bool) {
 		switch {
 		case n != HCRTM:
 		case s.hcrtm:
-			copy(v, s.crtmValue(i))
+			copy(v, banks[i].in(&s.crtm))
 		case locality3:
 			v[len(v)-1] = 3
 		}
 	}
 }
 
-// value is a PCR's place in a bank, allocated or not.
-func (s *State) value(i, n int) []byte {
-	b := &banks[i]
-	at := b.base + n*b.size
-	return s.values[at : at+b.size : at+b.size]
-}
-
-func (s *State) crtmValue(i int) []byte {
-	return s.crtm[banks[i].crtm : banks[i].crtm+banks[i].size]
+// renew puts a copy of PCR n in its place, to be changed.
+func (s *State) renew(n int) *[setSize]byte {
+	set := new([setSize]byte)
+	if s.values[n] != nil {
+		*set = *s.values[n]
+	}
+	s.values[n] = set
+	return set
 }
 
 // Has reports whether PCR n of a bank is allocated.
@@ -166,30 +171,28 @@ func (s *State) Has(alg tpm2.AlgID, n int) bool {
 }
 
 // Value is the digest in PCR n of a bank, or nil where that PCR is not
-// allocated. It aliases the State: copy what outlives the next change.
+// allocated or there was no Startup yet. It must not be altered.
 func (s *State) Value(alg tpm2.AlgID, n int) []byte {
-	if !s.Has(alg, n) {
+	if !s.Has(alg, n) || s.values[n] == nil {
 		return nil
 	}
-	return s.value(bankOf(alg), n)
+	return banks[bankOf(alg)].in(s.values[n])
 }
 
 // Extend extends PCR n of a bank by a digest (Part 1, 17.2); where that PCR is
 // not allocated it does nothing.
 func (s *State) Extend(n int, alg tpm2.AlgID, digest []byte) {
-	v := s.Value(alg, n)
-	if v == nil {
+	if !s.Has(alg, n) {
 		return
 	}
+	v := banks[bankOf(alg)].in(s.renew(n))
 	copy(v, alg.Digest(v, digest))
 	s.changed(n)
 }
 
 // Reset sets PCR n to zero in all banks (TPM2_PCR_Reset).
 func (s *State) Reset(n int) {
-	for i := range banks {
-		clear(s.value(i, n))
-	}
+	s.values[n] = new([setSize]byte)
 	s.changed(n)
 }
 
@@ -198,17 +201,15 @@ func (s *State) Reset(n int) {
 func (s *State) ResetDynamic() {
 	for n := range tpm2.PCRCount {
 		if attributes[n].drtm() {
-			for i := range banks {
-				clear(s.value(i, n))
-			}
+			s.values[n] = new([setSize]byte)
 		}
 	}
 }
 
 // MeasureDRTM puts a D-RTM's digest in PCR 17 of a bank: zero, extended by it.
 func (s *State) MeasureDRTM(alg tpm2.AlgID, digest []byte) {
-	if v := s.Value(alg, DRTM); v != nil {
-		clear(v)
+	if s.Has(alg, DRTM) {
+		clear(banks[bankOf(alg)].in(s.renew(DRTM)))
 		s.Extend(DRTM, alg, digest)
 	}
 }
@@ -219,7 +220,7 @@ func (s *State) MeasureHCRTM(alg tpm2.AlgID, digest []byte) {
 	if !s.Has(alg, HCRTM) {
 		return
 	}
-	v := s.crtmValue(bankOf(alg))
+	v := banks[bankOf(alg)].in(&s.crtm)
 	clear(v)
 	v[len(v)-1] = 4
 	copy(v, alg.Digest(v, digest))

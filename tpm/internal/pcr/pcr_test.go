@@ -2,6 +2,7 @@ package pcr
 
 import (
 	"bytes"
+	"reflect"
 	"testing"
 
 	"github.com/ashlar-cloud/ashlar/tpm2"
@@ -209,7 +210,7 @@ func TestVolatileRoundTrip(t *testing.T) {
 	unwalk(t, walk(s.WalkPermanent), r.WalkPermanent)
 	unwalk(t, walk(s.WalkState), r.WalkState)
 	unwalk(t, walk(s.WalkVolatile), r.WalkVolatile)
-	if r != s {
+	if !reflect.DeepEqual(r, s) {
 		t.Error("the state differs after a round trip")
 	}
 }
@@ -262,4 +263,15 @@ func FuzzWalk(f *testing.F) {
 		s.PowerOn()
 		s.Startup(true, false, 0, false)
 	})
+}
+
+// TestCounterDoesNotRepeat: a guest can extend a PCR 2^32 times, and a policy that
+// has looked at the PCRs must not take what they are then for what it saw.
+func TestCounterDoesNotRepeat(t *testing.T) {
+	var s State
+	s.Counter = 1<<32 - 1
+	s.Touch()
+	if s.Counter == 0 {
+		t.Error("the counter begins anew")
+	}
 }

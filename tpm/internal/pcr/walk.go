@@ -7,7 +7,7 @@ func (s *State) WalkPermanent(c *tpm2.Codec) { walkAllocation(c, &s.Next) }
 
 // WalkState visits what Shutdown(STATE) saves besides.
 func (s *State) WalkState(c *tpm2.Codec) {
-	c.U32(&s.Counter)
+	c.U64(&s.Counter)
 	c.Bool(&s.locality3)
 	c.Bool(&s.hcrtm)
 	s.walkValues(c, true)
@@ -32,10 +32,19 @@ func walkAllocation(c *tpm2.Codec, a *[Banks]tpm2.PCRSelect) {
 
 // walkValues visits the PCRs that Shutdown(STATE) saves, or the others.
 func (s *State) walkValues(c *tpm2.Codec, saved bool) {
+	if c.Decoding() {
+		for n := range s.values {
+			s.renew(n)
+		}
+	}
+	var none [setSize]byte // a PCR before any Startup
 	for i := range banks {
-		for n := range tpm2.PCRCount {
+		for n, set := range s.values {
+			if set == nil {
+				set = &none
+			}
 			if attributes[n].save == saved {
-				walkBytes(c, s.value(i, n))
+				walkBytes(c, banks[i].in(set))
 			}
 		}
 	}

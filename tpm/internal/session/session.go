@@ -41,7 +41,7 @@ type Policy struct {
 	Locality        tpm2.Locality
 	AuthValueNeeded bool
 	PasswordNeeded  bool
-	PCRCounter      uint32 // of the PCRs when PolicyPCR ran; 0: never
+	PCRCounter      uint64 // of the PCRs when PolicyPCR ran; 0: never
 	Timeout         uint64 // Time in milliseconds; 0: none
 	PPRequired      bool
 	CheckNVWritten  bool

@@ -35,15 +35,28 @@ func (p *Policy) Walk(c *tpm2.Codec) {
 	p.Digest.Walk(c)
 	p.CommandCode.Walk(c)
 	p.Locality.Walk(c)
-	c.Bool(&p.AuthValueNeeded)
-	c.Bool(&p.PasswordNeeded)
-	c.U32(&p.PCRCounter)
+	walkFlags(c, &p.AuthValueNeeded, &p.PasswordNeeded, &p.PPRequired, &p.CheckNVWritten, &p.NVWritten)
+	c.U64(&p.PCRCounter)
 	c.U64(&p.Timeout)
-	c.Bool(&p.PPRequired)
-	c.Bool(&p.CheckNVWritten)
-	c.Bool(&p.NVWritten)
 	for _, d := range []*tpm2.Digest{&p.CPHash, &p.NameHash, &p.TemplateHash, &p.ParametersHash} {
 		d.Walk(c)
+	}
+}
+
+// walkFlags visits at most 8 flags in one byte, since a context has little room.
+func walkFlags(c *tpm2.Codec, flags ...*bool) {
+	var b uint8
+	for i, f := range flags {
+		if *f {
+			b |= 1 << i
+		}
+	}
+	c.U8(&b)
+	if b>>len(flags) != 0 {
+		c.Fail(tpm2.RCValue)
+	}
+	for i, f := range flags {
+		*f = b&(1<<i) != 0
 	}
 }
 
