@@ -36,6 +36,8 @@ type authArea struct {
 	failed int
 	// daUsed: an authorization under lockout protection was tried.
 	daUsed bool
+	// probe: the state is to be written to see whether it can be.
+	probe bool
 }
 
 // requireNoAuth checks that a command without sessions needs none.
@@ -232,6 +234,12 @@ func (e *Engine) checkAuthorization(c *call, i int) tpm2.RC {
 // checkLockedOut refuses protected authorizations during lockout, unchecked.
 func (e *Engine) checkLockedOut(c *call, lockoutAuth bool) tpm2.RC {
 	l := &e.state.lockout
+	if e.unwritten {
+		// A failure could not be counted. Try again whether it could, and let the
+		// caller try again.
+		c.auth.probe = true
+		return tpm2.RCNVUnavailable
+	}
 	if lockoutAuth {
 		if !l.AuthEnabled {
 			return tpm2.RCLockout
@@ -317,13 +325,18 @@ func (e *Engine) countFailure(c *call) (dirty bool) {
 	e.noteProtectedUse(c)
 	a := &c.auth
 	if a.failed < 0 {
-		return c.dirty
+		return c.dirty || a.probe
 	}
 	s := &a.sessions[a.failed]
 	lockoutAuth := s.entity == tpm2.RHLockout || s.session != nil && s.session.LockoutBound
 	e.state.lockout.Fail(lockoutAuth, e.state.timing.Time)
+	e.failure = authFailure{counted: true, lockoutAuth: lockoutAuth}
 	return true
 }
+
+// authFailure is a failed authorization that counts towards lockout: that of
+// lockoutAuth itself or of a protected entity.
+type authFailure struct{ counted, lockoutAuth bool }
 
 // noteProtectedUse makes it durable, once between two Startups, that an
 // authorization under lockout protection was tried: a power cut from then on

@@ -67,25 +67,28 @@ func define[I, O any, PI walkPtr[I], PO walkPtr[O]](d command, handler func(e *E
 	d.encrypt = tpm2.StartsSized(PO(new(O)))
 	d.newParams = func() tpm2.Walker { return PI(new(I)) }
 	d.run = func(e *Engine, c *call) tpm2.RC {
-		in := new(I)
-		dec := tpm2.NewDecoderFor(c.params, &impl)
-		PI(in).Walk(&dec)
-		if rc := dec.RC(); rc != tpm2.RCSuccess {
+		var m struct { // one piece of memory
+			codec tpm2.Codec
+			in    I
+			out   O
+		}
+		m.codec = tpm2.NewDecoderFor(c.params, &impl)
+		PI(&m.in).Walk(&m.codec)
+		if rc := m.codec.RC(); rc != tpm2.RCSuccess {
 			return rc
 		}
-		if dec.Remaining() != 0 && !(d.padded && len(c.params) == object.MaxContext) {
+		if m.codec.Remaining() != 0 && !(d.padded && len(c.params) == object.MaxContext) {
 			return tpm2.RCSize
 		}
-		out := new(O)
-		if rc := handler(e, c, in, out); rc != tpm2.RCSuccess {
+		if rc := handler(e, c, &m.in, &m.out); rc != tpm2.RCSuccess {
 			return rc
 		}
-		enc := tpm2.NewEncoder(c.response)
-		PO(out).Walk(&enc)
-		if rc := enc.RC(); rc != tpm2.RCSuccess {
+		m.codec = tpm2.NewEncoder(c.response)
+		PO(&m.out).Walk(&m.codec)
+		if rc := m.codec.RC(); rc != tpm2.RCSuccess {
 			panic("cannot encode the response: " + rc.Error())
 		}
-		c.response = enc.Output()
+		c.response = m.codec.Output()
 		return tpm2.RCSuccess
 	}
 	return d
@@ -114,7 +117,8 @@ type call struct {
 	handles [maxHandles]tpm2.Handle
 	objects [maxHandles]*object.Object // what a transient or persistent handle refers to
 	indices [maxHandles]*nv.Index      // what an NV handle refers to
-	params  []byte                     // the parameter area, decrypted in place
+	body    []byte                     // the command behind its header, a copy
+	params  []byte                     // the parameter area of body, decrypted in place
 	auth    authArea
 	cpHash  [hashAlgs][]byte // computed when first needed
 

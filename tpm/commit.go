@@ -15,6 +15,7 @@ func (e *Engine) commit(dirty bool) Commit {
 		return Commit{}
 	}
 	e.pending = true
+	e.state.generation++
 	return Commit{engine: e}
 }
 
@@ -28,18 +29,23 @@ func (c *Commit) State() []byte { return c.engine.Permanent() }
 // Done settles the commit: State is durable.
 func (c *Commit) Done() {
 	if c.engine != nil {
-		c.engine.pending = false
+		c.engine.pending, c.engine.unwritten = false, false
 		*c = Commit{}
 	}
 }
 
 // Rollback settles the commit where State could not be made durable: the
 // command is undone, and the response, appended to buf[:0], is
-// TPM_RC_NV_UNAVAILABLE.
+// TPM_RC_NV_UNAVAILABLE. A failed authorization stays counted, and until a
+// Commit is durable again those under lockout protection are refused unchecked:
+// a disk that is full must not win tries.
 func (c *Commit) Rollback(buf []byte) []byte {
-	if c.engine != nil {
-		c.engine.state = c.engine.before
-		c.engine.pending = false
+	if e := c.engine; e != nil {
+		e.state = e.before
+		if e.failure.counted {
+			e.state.lockout.Fail(e.failure.lockoutAuth, e.state.timing.Time)
+		}
+		e.pending, e.unwritten = false, true
 		*c = Commit{}
 	}
 	return errorResponse(buf, tpm2.RCNVUnavailable)

@@ -55,7 +55,7 @@ func (e *Engine) openContext(x *tpm2.Context, content tpm2.Walker) tpm2.RC {
 	if rc := crypt.Decrypt(contextCipher, k.cipher, tpm2.AlgCFB, k.iv, data); rc != tpm2.RCSuccess {
 		panic("cannot decrypt a context: " + rc.Error())
 	}
-	dec := tpm2.NewDecoder(data[1:])
+	dec := tpm2.NewDecoderFor(data[1:], &impl)
 	if content.Walk(&dec); data[0] != contextVersion || dec.RC() != tpm2.RCSuccess || dec.Remaining() != 0 {
 		// It was saved by another version, before the TPM moved here.
 		return tpm2.RCIntegrity
@@ -67,7 +67,10 @@ func (e *Engine) openContext(x *tpm2.Context, content tpm2.Walker) tpm2.RC {
 type contextKeys struct{ all, cipher, iv, mac []byte }
 
 func (e *Engine) contextKeys(x *tpm2.Context) contextKeys {
+	// A power loss may turn the sequence numbers back, and is a TPM Reset, whose
+	// number keeps two contexts from having one key.
 	sequence := binary.BigEndian.AppendUint64(nil, x.Sequence)
+	sequence = binary.BigEndian.AppendUint64(sequence, e.state.resets)
 	handle := binary.BigEndian.AppendUint32(nil, uint32(x.SavedHandle))
 	const n = contextKeySize + crypt.BlockSize
 	all := crypt.KDFa(contextHash, e.state.hierarchies.Proof(tpm2.Handle(x.Hierarchy)), crypt.LabelContext,

@@ -62,6 +62,14 @@ type Engine struct {
 
 	failed  bool // failure mode (Part 1, 12.4)
 	pending bool // a Commit has been given out and not settled
+
+	suspended moment // of the volatile state that Resume read
+
+	// unwritten: the last Commit could not be made durable.
+	unwritten bool
+	// failure is the authorization that failed in the command that is running
+	// or pending and is counted towards lockout.
+	failure authFailure
 }
 
 // state is everything a command may change, snapshotted by assignment.
@@ -85,7 +93,10 @@ type state struct {
 	clears uint32
 	// resets counts TPM Resets (gp.totalResetCount), for contexts.
 	resets uint64
-	test   selfTest
+	// generation counts the Commits that were pending: by it a volatile state
+	// knows the permanent one that it belongs to.
+	generation uint64
+	test       selfTest
 	// event is the running _TPM_Hash_Start sequence.
 	event *hashSequence
 }

@@ -33,7 +33,7 @@ func (e *Engine) Execute(req Request, cmd, buf []byte) (response []byte, commit 
 	if e.failed {
 		return e.executeFailed(cmd, buf), Commit{}
 	}
-	e.before = e.state
+	e.before, e.failure = e.state, authFailure{}
 	defer func() {
 		if r := recover(); r != nil {
 			e.state = e.before
@@ -43,6 +43,8 @@ func (e *Engine) Execute(req Request, cmd, buf []byte) (response []byte, commit 
 	}()
 	healed := e.tick()
 	c := &call{req: req, tag: tpm2.STNoSessions, auth: authArea{decrypt: -1, encrypt: -1, failed: -1}}
+	// Authorization values and what was decrypted are not left in memory.
+	defer func() { clear(c.body) }()
 	if rc := e.perform(c, cmd, buf); rc != tpm2.RCSuccess {
 		e.undo()
 		c.dirty = false
@@ -126,7 +128,8 @@ func (e *Engine) parseHeader(c *call, cmd []byte) (body []byte, rc tpm2.RC) {
 		return nil, tpm2.RCInitialize
 	}
 	// The parameters are decrypted in place: the caller's bytes stay as they are.
-	return append([]byte(nil), cmd[headerSize:]...), tpm2.RCSuccess
+	c.body = append([]byte(nil), cmd[headerSize:]...)
+	return c.body, tpm2.RCSuccess
 }
 
 func parseHandles(c *call, body []byte) ([]byte, tpm2.RC) {

@@ -45,7 +45,7 @@ func (e *Engine) HashEnd() Commit {
 		return Commit{}
 	}
 	e.state.event = nil
-	e.before = e.state
+	e.before, e.failure = e.state, authFailure{}
 	if e.state.started {
 		e.state.pcrs.ResetDynamic()
 		e.state.timing.RestartCount++

@@ -3,6 +3,7 @@ package tpm
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/ashlar-cloud/ashlar/internal/blob"
 	"github.com/ashlar-cloud/ashlar/tpm/internal/hierarchy"
@@ -28,6 +29,7 @@ const (
 	permanentKind sectionKind = iota // always
 	stateKind                        // after Shutdown(STATE), and in a suspended instance
 	volatileKind                     // in a suspended instance only
+	pairKind                         // the same; says what it belongs to, and is read first
 )
 
 // sectionVersion is the version of every section as this program writes them,
@@ -51,6 +53,7 @@ var sections = []section{
 	{0x0205, 1, stateKind, func(e *Engine, c *tpm2.Codec) { e.state.sessions.WalkState(c) }},
 	{0x0206, 1, stateKind, (*Engine).walkState},
 
+	{0x0300, 1, pairKind, (*Engine).walkPair},
 	{0x0301, 1, volatileKind, func(e *Engine, c *tpm2.Codec) { e.state.lockout.WalkVolatile(c) }},
 	{0x0302, 1, volatileKind, func(e *Engine, c *tpm2.Codec) { e.state.timing.WalkVolatile(c) }},
 	{0x0303, 1, volatileKind, func(e *Engine, c *tpm2.Codec) { e.state.pcrs.WalkVolatile(c) }},
@@ -69,13 +72,36 @@ func (e *Engine) walkPermanent(c *tpm2.Codec) {
 	c.Bool(&e.state.established)
 	c.U64(&e.state.objectCount)
 	c.U64(&e.state.resets)
+	c.U64(&e.state.generation)
 }
 
 // walkState visits the engine's own part of what Shutdown(STATE) saves.
 func (e *Engine) walkState(c *tpm2.Codec) { c.U32(&e.state.clears) }
 
-// walkVolatile visits the engine's own part of a suspended instance.
+// moment says which permanent state a volatile one belongs to, and up to what
+// time of day Time and Clock have counted.
+type moment struct {
+	generation uint64
+	wall       uint64 // milliseconds since 1970
+}
+
+// walkPair visits what Resume reads before all else.
+func (e *Engine) walkPair(c *tpm2.Codec) {
+	clock := e.cfg.Clock
+	counted := clock.Wall().Add(-e.state.timing.Since(clock.Now()))
+	p := moment{e.state.generation, uint64(counted.UnixMilli())}
+	c.U64(&p.generation)
+	c.U64(&p.wall)
+	if c.Decoding() {
+		e.suspended = p
+	}
+}
+
+// walkVolatile visits the engine's own part of a suspended instance. What of
+// the permanent state changes without a Commit is here again.
 func (e *Engine) walkVolatile(c *tpm2.Codec) {
+	c.Bool(&e.state.established)
+	c.U64(&e.state.objectCount)
 	c.Bool(&e.state.started)
 	c.Bool(&e.state.wasOrderly)
 	c.Bool(&e.state.hcrtm)
@@ -116,7 +142,7 @@ func (e *Engine) decode(env *blob.Envelope, want func(sectionKind) bool) error {
 			return fmt.Errorf("%w: section 0x%04x needs a reader of %d", blob.ErrVersion, s.tag, got.MinVersion)
 		}
 		// The state outlives the bytes it was read from.
-		dec := tpm2.NewDecoder(append([]byte(nil), got.Data...))
+		dec := tpm2.NewDecoderFor(append([]byte(nil), got.Data...), &impl)
 		s.walk(e, &dec)
 		if dec.RC() != tpm2.RCSuccess || got.Version == sectionVersion && dec.Remaining() != 0 {
 			return fmt.Errorf("%w: section 0x%04x does not decode", blob.ErrDamaged, s.tag)
@@ -229,8 +255,13 @@ func (e *Engine) newEpoch() uint32 {
 	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
 }
 
+// ErrNotAPair says that a volatile state does not belong to the permanent one:
+// the TPM has gone on since one of them was taken.
+var ErrNotAPair = errors.New("the volatile state is of another moment than the permanent one: " +
+	"give the two that were saved together, or start from the permanent one alone")
+
 // Resume goes on where SaveVolatile was taken from a TPM with this permanent
-// state.
+// state. Time and Clock advance by the time of day that has passed since.
 func Resume(cfg Config, permanent, volatile []byte) (*Engine, error) {
 	e, err := New(cfg, permanent)
 	if err != nil {
@@ -243,12 +274,18 @@ func Resume(cfg Config, permanent, volatile []byte) (*Engine, error) {
 	if env.Instance != e.instance {
 		return nil, errors.New("the volatile state is another TPM's than the permanent one")
 	}
-	if err := e.decode(env, func(k sectionKind) bool { return k != permanentKind }); err != nil {
+	if err := e.decode(env, func(k sectionKind) bool { return k == pairKind }); err != nil {
+		return nil, fmt.Errorf("the volatile state: %w", err)
+	}
+	if e.suspended.generation != e.state.generation {
+		return nil, ErrNotAPair
+	}
+	if err := e.decode(env, func(k sectionKind) bool { return k == stateKind || k == volatileKind }); err != nil {
 		return nil, fmt.Errorf("the volatile state: %w", err)
 	}
 	if e.buffer < MinBufferSize || e.buffer > DefaultBufferSize {
 		return nil, fmt.Errorf("the volatile state: %w: its buffer has %d bytes", blob.ErrDamaged, e.buffer)
 	}
-	e.state.timing.Resync(cfg.Clock.Now())
+	e.state.timing.Resume(cfg.Clock.Now(), cfg.Clock.Wall().Sub(time.UnixMilli(int64(e.suspended.wall))))
 	return e, nil
 }

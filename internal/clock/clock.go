@@ -11,6 +11,9 @@ import (
 type Clock interface {
 	// Now is the time since that moment; the engine counts milliseconds.
 	Now() time.Duration
+	// Wall is the time of day, by which two processes know how far apart they
+	// are. It may be wrong, and go back.
+	Wall() time.Time
 }
 
 // System is the machine's monotonic clock.
@@ -22,11 +25,20 @@ func NewSystem() *System { return &System{start: time.Now()} }
 // Now is the time since NewSystem.
 func (s *System) Now() time.Duration { return time.Since(s.start) }
 
+// Wall is the machine's time of day.
+func (s *System) Wall() time.Time { return time.Now() }
+
 // Manual is a clock that moves only when told: for tests and simulations.
 type Manual struct {
 	mu  sync.Mutex
 	now time.Duration // guarded by mu
 }
+
+// manualEpoch is when a Manual starts, by its Wall.
+var manualEpoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// Wall is a fixed day and the sum of all advances.
+func (m *Manual) Wall() time.Time { return manualEpoch.Add(m.Now()) }
 
 // Now is the sum of all advances.
 func (m *Manual) Now() time.Duration {

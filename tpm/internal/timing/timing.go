@@ -36,17 +36,32 @@ func (s *State) Update(now time.Duration) uint64 {
 	}
 	d := ms - s.last
 	s.last = ms
+	s.advance(d)
+	return d
+}
+
+// advance counts d milliseconds.
+func (s *State) advance(d uint64) {
 	s.Time += d
 	if (s.Clock+d)/UpdateInterval > s.Clock/UpdateInterval {
 		s.Safe = true
 	}
 	s.Clock += d
-	return d
 }
 
-// Resync makes the host's clock now the base of later Updates, after a resume
-// in another process.
-func (s *State) Resync(now time.Duration) { s.last = uint64(now.Milliseconds()) }
+// Since is the time since the last Update, which Time and Clock have not yet
+// counted.
+func (s *State) Since(now time.Duration) time.Duration {
+	return time.Duration(max(0, now.Milliseconds()-int64(s.last))) * time.Millisecond
+}
+
+// Resume goes on in another process, whose clock is at now: Time and Clock
+// count the time suspended too. A time of day that went back meanwhile counts
+// as standing still.
+func (s *State) Resume(now, suspended time.Duration) {
+	s.last = uint64(now.Milliseconds())
+	s.advance(uint64(max(0, suspended.Milliseconds())))
+}
 
 // UpdateInterval is how far Clock may go back at a power loss, in milliseconds
 // (TPM_PT_CLOCK_UPDATE): once it has passed a multiple of it, it is safe again.

@@ -18,7 +18,7 @@ func TestClockAndTime(t *testing.T) {
 	if s.Time != 0 || s.Clock != 1500 {
 		t.Errorf("after power on: %+v", s)
 	}
-	s.Resync(100 * time.Second)
+	s.Resume(100*time.Second, 0)
 	if s.Update(101 * time.Second); s.Time != 1000 {
 		t.Errorf("after a resume elsewhere: %+v", s)
 	}
