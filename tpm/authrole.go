@@ -148,6 +148,9 @@ func (e *Engine) parametersAllowed(c *call, s *session.Session) bool {
 		}
 		return crypt.Equal(p.NameHash, h.Sum(nil))
 	}
+	if len(p.TemplateHash) != 0 {
+		return templateAllowed(c, s)
+	}
 	return true
 }
 

@@ -90,14 +90,20 @@ func (p *authorization) check(e *Engine, s *session.Session, timeout uint64) tpm
 	if len(p.nonceTPM) != 0 && !bytes.Equal(p.nonceTPM, s.NonceTPM) {
 		return tpm2.RCNonce.P(1)
 	}
+	return p.checkLimits(e, s, timeout, 4, 2)
+}
+
+// checkLimits tests the timeout, which parameter expiry gives, and cpHashA,
+// which is parameter hash.
+func (p *authorization) checkLimits(e *Engine, s *session.Session, timeout uint64, expiry, hash int) tpm2.RC {
 	if timeout != 0 && (timeout < e.state.timing.Time || s.Epoch != e.state.timing.Epoch) {
-		return tpm2.RCExpired.P(4)
+		return tpm2.RCExpired.P(expiry)
 	}
 	if len(p.cpHashA) != 0 {
 		if len(p.cpHashA) != len(s.Digest) {
-			return tpm2.RCSize.P(2)
+			return tpm2.RCSize.P(hash)
 		}
-		if s.ConstrainsParameters() && !bytes.Equal(p.cpHashA, s.CPHash) {
+		if s.ConstrainsParameters() && !bytes.Equal(p.cpHashA, s.ParametersConstraint()) {
 			return tpm2.RCCPHash
 		}
 	}
@@ -109,7 +115,7 @@ func (p *authorization) check(e *Engine, s *session.Session, timeout uint64) tpm
 func (p *authorization) update(s *session.Session, cc tpm2.CC, name tpm2.Name, timeout uint64) {
 	updatePolicy(s, cc, name, p.policyRef)
 	if len(p.cpHashA) != 0 {
-		s.CPHash = bytes.Clone(p.cpHashA)
+		s.ConstrainParameters(p.cpHashA)
 	}
 	if timeout != 0 && (s.Timeout == 0 || s.Timeout > timeout) {
 		s.Timeout = timeout

@@ -7,6 +7,14 @@ import (
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
+// policyConditionCommands are those of Part 3, 23, by which a policy depends on
+// time.
+var policyConditionCommands = []command{
+	define(policyCommand(tpm2.CCPolicyCounterTimer), (*Engine).policyCounterTimer),
+}
+
+// policyNVIn is a comparison with what is stored: the operand, where in it, and
+// how.
 type policyNVIn struct {
 	operandB  tpm2.Digest
 	offset    tpm2.UINT16
@@ -39,9 +47,31 @@ func (e *Engine) policyNV(c *call, in *policyNVIn, _ *none) tpm2.RC {
 			return tpm2.RCPolicy
 		}
 	}
-	args := s.AuthHash.Digest(in.operandB, binary.BigEndian.AppendUint16(nil, uint16(in.offset)),
-		binary.BigEndian.AppendUint16(nil, uint16(in.operation)))
-	extendPolicy(s, tpm2.CCPolicyNV, args, index.Name)
+	extendPolicy(s, tpm2.CCPolicyNV, in.digest(s.AuthHash), index.Name)
+	return tpm2.RCSuccess
+}
+
+// digest is what a policy keeps of the comparison.
+func (p *policyNVIn) digest(alg tpm2.AlgID) tpm2.Digest {
+	return alg.Digest(p.operandB, binary.BigEndian.AppendUint16(nil, uint16(p.offset)),
+		binary.BigEndian.AppendUint16(nil, uint16(p.operation)))
+}
+
+// policyCounterTimer is TPM2_PolicyCounterTimer (Part 3, 23.10): a comparison
+// with the TPMS_TIME_INFO of now. The range is checked in a trial too.
+func (e *Engine) policyCounterTimer(c *call, in *policyNVIn, _ *none) tpm2.RC {
+	s := e.policySession(c)
+	info := tpm2.Marshal(&tpm2.TimeInfo{Time: e.state.timing.Time, ClockInfo: e.state.timing.ClockInfo()})
+	if int(in.offset) > len(info) {
+		return tpm2.RCValue.P(2)
+	}
+	if len(info)-int(in.offset) < len(in.operandB) {
+		return tpm2.RCRange
+	}
+	if !s.Trial && !compare(in.operation, info[in.offset:][:len(in.operandB)], in.operandB) {
+		return tpm2.RCPolicy
+	}
+	extendPolicy(s, tpm2.CCPolicyCounterTimer, in.digest(s.AuthHash))
 	return tpm2.RCSuccess
 }
 

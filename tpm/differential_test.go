@@ -174,7 +174,7 @@ func good(cc tpm2.CC) [][]byte {
 	case tpm2.CCNVExtend:
 		return [][]byte{buf16([]byte("data"))}
 	case tpm2.CCPolicyNV:
-		return [][]byte{join(buf16(make([]byte, 8)), u16(0), u16(0)), join(buf16(make([]byte, 2)), u16(3), u16(7))}
+		return [][]byte{join(buf16(make([]byte, 8)), u16(4), u16(0)), join(buf16(make([]byte, 2)), u16(3), u16(7))}
 	case tpm2.CCCreatePrimary, tpm2.CCCreate:
 		return [][]byte{create(eccSigning()), create(eccStorage()), create(keyedHash())}
 	case tpm2.CCSign:
@@ -211,7 +211,7 @@ func good(cc tpm2.CC) [][]byte {
 	case tpm2.CCObjectChangeAuth, tpm2.CCHierarchyChangeAuth:
 		return [][]byte{none}
 	}
-	return nil
+	return goodPolicy(cc)
 }
 
 // keyedHash is the template of an HMAC key.
@@ -300,7 +300,11 @@ func (p *pair) prepare() {
 		p.execute(frame(tpm2.CCNVDefineSpace, owner, password(""), buf16(nil), buf16(tpm2.Marshal(&pub))))
 		p.o.execute(frame(tpm2.CCNVDefineSpace, owner, password(""), buf16(nil), buf16(tpm2.Marshal(&pub))))
 	}
-	for _, kind := range []byte{1, 1} {
+	written := frame(tpm2.CCNVWrite, []tpm2.Handle{tpm2.RHOwner, 0x01500001}, password(""),
+		buf16(append([]byte{0, 11}, make([]byte, 14)...)), u16(0))
+	p.execute(written)
+	p.o.execute(written)
+	for _, kind := range []byte{1, 3} {
 		cmd := frame(tpm2.CCStartAuthSession, []tpm2.Handle{tpm2.RHNull, tpm2.RHNull}, nil, buf16(make([]byte, 16)),
 			buf16(nil), []byte{kind}, u16(uint16(tpm2.AlgNull)), u16(uint16(tpm2.AlgSHA256)))
 		p.execute(cmd)
@@ -335,9 +339,11 @@ func TestDifferential(t *testing.T) {
 	h := newHistory(*diffSeed)
 	ran, good := map[tpm2.CC]int{}, map[tpm2.CC]int{}
 	differences := 0
+	own := map[tpm2.Handle]bool{} // sessions whose policy holds a Name that is each TPM's own
 	for i := range *diffCount {
 		if i%150 == 0 {
 			p.restart()
+			clear(own)
 		}
 		d, cmd := h.next()
 		got, want := p.execute(cmd), p.o.execute(cmd)
@@ -351,6 +357,11 @@ func TestDifferential(t *testing.T) {
 			good[d.cc]++
 		}
 		if code(got) == code(want) {
+			if s := lastHandle(d, cmd); d.cc == tpm2.CCPolicySigned && code(got) == tpm2.RCSuccess {
+				own[s] = true
+			} else if d.cc == tpm2.CCPolicyGetDigest && own[s] {
+				continue
+			}
 			if why := bodiesDiffer(d, got, want); why != "" {
 				t.Errorf("command %d, %v: %s\n ours  %x\n swtpm %x\n%x", i, d.cc, why, got, want, cmd)
 				differences++
@@ -401,6 +412,10 @@ func excused(d *command, cmd []byte, ours, theirs tpm2.RC) bool {
 		return true // a command that is not in this version
 	case d.cc == tpm2.CCSequenceUpdate && ours == tpm2.RCMode.H(1) && theirs == tpm2.RCMode.P(1):
 		return true // version 0.9 names a parameter where later ones name the handle
+	case (d.cc == tpm2.CCHMAC || d.cc == tpm2.CCHMACStart) && ours == tpm2.RCSymmetric.P(2):
+		return true // CMAC is not in this version
+	case comparisonExcused(d, cmd, ours, theirs):
+		return true
 	}
 	return false
 }

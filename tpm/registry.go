@@ -17,7 +17,7 @@ type commandSet struct {
 var registry = func() *commandSet {
 	all := slices.Concat(startupCommands, sessionCommands,
 		primaryCommands, objectCommands, credentialCommands, contextCommands, duplicationCommands, testParmsCommands,
-		policyCommands,
+		policyCommands, policyBindCommands, policyApprovedCommands, policyConditionCommands,
 		integrityCommands, nvCommands, hierarchyCommands, lockoutCommands, clockCommands, capabilityCommands,
 		selfTestCommands, randomCommands, asymmetricCommands, symmetricCommands, sequenceCommands,
 		signingCommands, attestationCommands)

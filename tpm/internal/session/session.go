@@ -68,6 +68,24 @@ func (p *Policy) ConstrainsParameters() bool {
 	return len(p.CPHash) != 0 || len(p.NameHash) != 0 || len(p.TemplateHash) != 0 || len(p.ParametersHash) != 0
 }
 
+// ParametersConstraint is the one of these hashes that is set, or nil.
+func (p *Policy) ParametersConstraint() tpm2.Digest {
+	for _, d := range []tpm2.Digest{p.CPHash, p.NameHash, p.TemplateHash, p.ParametersHash} {
+		if len(d) != 0 {
+			return d
+		}
+	}
+	return nil
+}
+
+// ConstrainParameters sets CPHash, and that alone: as in the reference code, an
+// authorization whose cpHashA is what another of these hashes was takes its
+// place.
+func (p *Policy) ConstrainParameters(cpHash tpm2.Digest) {
+	p.CPHash = append(tpm2.Digest(nil), cpHash...)
+	p.NameHash, p.TemplateHash, p.ParametersHash = nil, nil, nil
+}
+
 // slot says where an active session is.
 type slot struct {
 	state slotState
