@@ -59,6 +59,7 @@ type Engine struct {
 	tests    crypt.Tests
 	state    state
 	before   state // as it was before the command that is running or pending
+	call     call  // the command that is running, kept to spare its memory
 
 	failed  bool // failure mode (Part 1, 12.4)
 	pending bool // a Commit has been given out and not settled

@@ -42,7 +42,8 @@ func (e *Engine) Execute(req Request, cmd, buf []byte) (response []byte, commit 
 		}
 	}()
 	healed := e.tick()
-	c := &call{req: req, tag: tpm2.STNoSessions, auth: authArea{decrypt: -1, encrypt: -1, failed: -1}}
+	c := &e.call
+	*c = call{req: req, tag: tpm2.STNoSessions, auth: authArea{decrypt: -1, encrypt: -1, failed: -1}}
 	// Authorization values and what was decrypted are not left in memory.
 	defer func() { clear(c.body) }()
 	if rc := e.perform(c, cmd, buf); rc != tpm2.RCSuccess {

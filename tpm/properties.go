@@ -43,26 +43,30 @@ const ptGroup = 0x100
 
 // propertiesFrom lists the properties from one on, to the end of its group.
 func (e *Engine) propertiesFrom(p tpm2.PT) []tpm2.TaggedProperty {
-	from := func(x tpm2.TaggedProperty) bool { return x.Property >= p }
+	var list []tpm2.TaggedProperty
 	switch {
 	case p < tpm2.PTVar:
-		return keep(e.fixedProperties(), from)
+		list = e.fixedProperties()
 	case p < tpm2.PTVar+ptGroup:
-		return keep(e.variableProperties(), from)
+		list = e.variableProperties()
 	}
-	return nil
+	for len(list) > 0 && list[0].Property < p {
+		list = list[1:]
+	}
+	return list
 }
 
 // fixedProperties are those that a TPM keeps while it runs.
 func (e *Engine) fixedProperties() []tpm2.TaggedProperty {
 	commands := uint32(len(e.commands.list))
-	list := []tpm2.TaggedProperty{
+	list := make([]tpm2.TaggedProperty, 0, ptGroup/4)
+	list = append(list, []tpm2.TaggedProperty{
 		{Property: tpm2.PTFamilyIndicator, Value: specFamily},
 		{Property: tpm2.PTLevel, Value: specLevel},
 		{Property: tpm2.PTRevision, Value: specRevision},
 		{Property: tpm2.PTDayOfYear, Value: specDayOfYear},
 		{Property: tpm2.PTYear, Value: specYear},
-	}
+	}...)
 	list = append(list, identityProperties...)
 	return append(list, []tpm2.TaggedProperty{
 		{Property: tpm2.PTInputBuffer, Value: tpm2.MaxBufferSize},

@@ -295,12 +295,10 @@ func ListRange[T any, P walkPtr[T]](c *Codec, list *[]T, min, max int) {
 			*list = make([]T, 0, n)
 		}
 		for range n {
-			var v T
-			P(&v).Walk(c)
-			if c.rc != RCSuccess {
+			*list = append(*list, *new(T))
+			if P(&(*list)[len(*list)-1]).Walk(c); c.rc != RCSuccess {
 				return
 			}
-			*list = append(*list, v)
 		}
 		return
 	}
