@@ -26,13 +26,17 @@ const (
 type dataConn struct {
 	host *Host
 	conn stream
-	in   []byte // prefix, the largest command, and one more to see that it is longer
-	out  []byte // length, the largest response, trailer
+	// prefixes: the client may put the simulator's prefix before a command, and
+	// so choose its locality.
+	prefixes bool
+
+	in  []byte // prefix, the largest command, and one more to see that it is longer
+	out []byte // length, the largest response, trailer
 }
 
-func newDataConn(h *Host, conn stream) *dataConn {
+func newDataConn(h *Host, conn stream, prefixes bool) *dataConn {
 	return &dataConn{
-		host: h, conn: conn,
+		host: h, conn: conn, prefixes: prefixes,
 		in:  make([]byte, prefixSize+MaxBufferSize+1),
 		out: make([]byte, 4+MaxBufferSize+4),
 	}
@@ -77,7 +81,7 @@ func (d *dataConn) readHead(n int) (int, error) {
 	deadline := time.Now().Add(headPatience)
 	defer d.conn.SetReadDeadline(time.Time{})
 	for n < cmdHeader {
-		if n == prefixSize && word(d.in) == sendHeader {
+		if d.prefixes && n == prefixSize && word(d.in) == sendHeader {
 			deadline = time.Time{}
 		}
 		if err := d.conn.SetReadDeadline(deadline); err != nil {
@@ -117,7 +121,10 @@ func (d *dataConn) drain() error {
 
 // answer runs what was read and gives all that is to be written.
 func (d *dataConn) answer(msg []byte) []byte {
-	cmd, locality, prefixed := unwrap(msg)
+	cmd, locality, prefixed := msg, uint8(0), false
+	if d.prefixes {
+		cmd, locality, prefixed = unwrap(msg)
+	}
 	if !prefixed {
 		locality = d.host.Locality()
 	}

@@ -18,8 +18,7 @@ func wantAnswer(t *testing.T, c net.Conn, msg, want string) {
 }
 
 func TestDataBeforeInit(t *testing.T) {
-	r := newRig(t, t.TempDir(), nil)
-	data := r.passData()
+	_, data := newDataRig(t, nil)
 	wantAnswer(t, data, getRandom, "8001 0000000a 00000101")
 	wantAnswer(t, data, "8001 00000100 00000000", "8001 0000000a 00000101")
 	wantAnswer(t, data, "00000008 00 0000000c"+getRandom, "0000000a 8001 0000000a 00000101 00000000")
@@ -62,10 +61,44 @@ func TestDataSizes(t *testing.T) {
 	wantRC(t, data, "0c 0000017b 0008", 0)
 }
 
-func TestDataPrefix(t *testing.T) {
-	r := newRig(t, t.TempDir(), func(c *Config, _ *Server) { c.RejectLocality4 = true })
+// newDataRig is a rig whose data channel accepts, with a client of it.
+func newDataRig(t *testing.T, change func(*Config)) (*rig, net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, t.TempDir(), func(c *Config, s *Server) {
+		s.Data = l
+		if change != nil {
+			change(c)
+		}
+	})
+	data, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { data.Close() })
+	return r, data
+}
+
+// TestGuestChoosesNoLocality: what comes by SET_DATAFD is a guest's, to the
+// byte. A prefix in it is no command, whatever follows.
+func TestGuestChoosesNoLocality(t *testing.T) {
+	const badTag = "8001 0000000a 0000001e"
+	r := newRig(t, t.TempDir(), nil)
 	r.control("00000002 00000000", "00000000")
 	data := r.passData()
+	wantRC(t, data, startupClear, 0)
+	wantAnswer(t, data, "00000008 04 0000000c"+getRandom, badTag)
+	data.Write(unhex("00000008 04 0000000c"))
+	exchange(t, data, nil, 10)
+	wantRC(t, data, getRandom, 0)
+}
+
+func TestDataPrefix(t *testing.T) {
+	r, data := newDataRig(t, func(c *Config) { c.RejectLocality4 = true })
+	r.control("00000002 00000000", "00000000")
 	wantAnswer(t, data, "00000008 00 0000000c"+startupClear, "0000000a 8001 0000000a 00000000 00000000")
 	got := exchange(t, data, unhex("00000008 00 0000000c"+getRandom), 4+20+4)
 	if word(got) != 20 || word(got[10:]) != 0 || word(got[24:]) != 0 {

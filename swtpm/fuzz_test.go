@@ -105,7 +105,7 @@ func FuzzDataChannel(f *testing.F) {
 			t.Fatal("the TPM does not start")
 		}
 		s := &script{pieces: pieces(b)}
-		_ = newDataConn(h, s).serve(false)
+		_ = newDataConn(h, s, true).serve(false)
 		checkAnswers(t, s.written.Bytes())
 	})
 }

@@ -23,6 +23,7 @@ var resultNames = map[Result]string{
 	BadLocality: "bad locality", Retry: "not available",
 }
 
+// String says what the result means, in words.
 func (r Result) String() string {
 	if s, ok := resultNames[r]; ok {
 		return s

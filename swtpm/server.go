@@ -233,7 +233,9 @@ func (s *Server) serveDataConn(c net.Conn, accepted bool) {
 	if !s.setCurrent(b, accepted) {
 		return
 	}
-	err = newDataConn(s.Host, b).serve(s.OneCommand)
+	// Behind a connection of SET_DATAFD is a guest, whose bytes arrive as they
+	// are. It must not choose its locality by a prefix.
+	err = newDataConn(s.Host, b, accepted).serve(s.OneCommand)
 	s.lost("data", err, s.EndWithData && !s.replaced(b))
 }
 
