@@ -60,6 +60,20 @@ type Options struct {
 	Now time.Time
 }
 
+// ChallengeError is why a challenge is not answered: it was not made for this TPM,
+// or not for its attestation key.
+type ChallengeError struct{ err error }
+
+func newChallengeError(format string, a ...any) error {
+	return &ChallengeError{fmt.Errorf(format, a...)}
+}
+
+// Error gives one sentence.
+func (e *ChallengeError) Error() string { return e.err.Error() }
+
+// Unwrap gives the TPM's own answer, if there was one.
+func (e *ChallengeError) Unwrap() error { return errors.Unwrap(e.err) }
+
 // Collect gathers Evidence.
 func Collect(t TPM, o Options) (*scheme.Bundle, error) {
 	b := &scheme.Bundle{Format: scheme.BundleFormat, Version: scheme.BundleVersion,
@@ -84,7 +98,7 @@ func Collect(t TPM, o Options) (*scheme.Bundle, error) {
 	b.EKPublic, b.EKCertificates, b.AKPublic = ek.public, certs, ak.public
 	if c := o.Challenge; c != nil {
 		if c.AKName != hex.EncodeToString(ak.name.Buffer) {
-			return nil, errors.New("the challenge is for another attestation key: identify again, and have a new challenge made")
+			return nil, newChallengeError("the challenge is for another attestation key: identify again, and have a new challenge made")
 		}
 		if b.Activation, err = activate(t, ek, ak, &c.Credential); err != nil {
 			return nil, err

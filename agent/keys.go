@@ -152,7 +152,7 @@ func readCert(t transport.TPM, index tpm2.TPMHandle) []byte {
 // of the endorsement hierarchy (EK Credential Profile, B.6.2).
 func activate(t transport.TPM, ek, ak *loaded, c *identity.Credential) ([]byte, error) {
 	if len(c.Blob) < 2 || len(c.Secret) < 2 {
-		return nil, errors.New("the challenge's credential is cut short")
+		return nil, newChallengeError("the challenge's credential is cut short: have a new challenge made")
 	}
 	secret := tpm2.PolicySecret{AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHEndorsement, Auth: tpm2.PasswordAuth(nil)}}
 	rsp, err := tpm2.ActivateCredential{
@@ -167,7 +167,7 @@ func activate(t transport.TPM, ek, ak *loaded, c *identity.Credential) ([]byte, 
 		Secret:         tpm2.TPM2BEncryptedSecret{Buffer: c.Secret[2:]},
 	}.Execute(t)
 	if err != nil {
-		return nil, fmt.Errorf("the TPM does not open the challenge: it was made for another TPM, or another attestation key (%w)", err)
+		return nil, newChallengeError("the TPM does not open the challenge: it was made for another TPM, or another attestation key (%w)", err)
 	}
 	return rsp.CertInfo.Buffer, nil
 }

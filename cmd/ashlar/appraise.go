@@ -45,7 +45,11 @@ go-attestation, go-tpm-tools, Keylime and immune Guard is read too.
 
 An --endorsement is what you vouch for: the TPM maker's CA certificates, the
 endorsement key, or the attestation key. For eventlog and ima it is a file with the
-PCR values recorded at the time.
+PCR values recorded at the time. A key among the FILEs checks the signature and
+vouches for nothing.
+
+With --verbose each measurement has a word for what its text is worth: "proved" by
+the digest, only "stated" by the log, or one that "differs" from the digest.
 
 Exit code 0: it holds. 1: it is refused, or cannot be judged, with the reason.
 2: misuse.`,
@@ -91,7 +95,7 @@ func (o *appraiseOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.signingKey, "signing-key", "", "sign it with the key in `FILE`, made if missing (with FILE.pub beside it)")
 	f.StringVar(&o.issuer, "issuer", verifier.DefaultIssuer, "the verifier's `NAME` in the result")
 	f.BoolVar(&o.json, "json", false, "write one JSON object")
-	f.BoolVarP(&o.verbose, "verbose", "v", false, "list each measurement")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "list each measurement, and whether its text is proved or only stated")
 }
 
 func kindList() string {
@@ -284,11 +288,11 @@ func printAppraisal(w io.Writer, r *tpm.Result, verbose bool) error {
 		if c.Why != "" {
 			text = c.Why
 		}
-		fmt.Fprintf(&b, "%-6s %s: %s\n", mark, c.Name, text)
+		fmt.Fprintf(&b, "%-6s %s: %s\n", mark, plain(c.Name), plain(text))
 	}
 	if verbose {
 		for _, m := range r.Measurements {
-			fmt.Fprintf(&b, "%-8s %5d  PCR %2d  %-20s %s\n", m.Listing, m.Number, m.PCR, m.Stage, m.What)
+			fmt.Fprintf(&b, "%-8s %5d  PCR %2d  %-20s %-7s %s\n", m.Listing, m.Number, m.PCR, m.Stage, m.Data, plain(m.What))
 		}
 	}
 	fmt.Fprintf(&b, "verdict: %s", r.Verdict)

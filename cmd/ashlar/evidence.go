@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/ecdsa"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -66,6 +67,7 @@ Exit code 0; 2 where the TPM cannot be reached or refuses.`,
 		},
 	}
 	tpmFlag(cmd, &where)
+	jsonNote(cmd)
 	cmd.Flags().StringVarP(&out, "output", "o", "-", "write to `FILE`, - for standard output")
 	return cmd
 }
@@ -107,6 +109,7 @@ Exit code 0; 1 where a key of the identity is not fit for it; 2 for misuse.`,
 			return writeFile(cmd, out, msg, 0o644)
 		},
 	}
+	jsonNote(cmd)
 	cmd.Flags().StringVarP(&out, "output", "o", "-", "write the challenge to `FILE`, - for standard output")
 	cmd.Flags().StringVar(&keep, "keep", "", "keep the state in `FILE`, readable to you alone")
 	_ = cmd.MarkFlagRequired("keep") // fails only for a flag that does not exist
@@ -139,6 +142,7 @@ TPM cannot be reached.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runCollect(cmd, &o) },
 	}
 	tpmFlag(cmd, &o.where)
+	jsonNote(cmd)
 	f := cmd.Flags()
 	f.StringVarP(&o.out, "output", "o", "-", "write the bundle to `FILE`, - for standard output")
 	f.StringVar(&o.nonce, "nonce", "", "the verifier's nonce, in `HEX`")
@@ -178,8 +182,12 @@ func runCollect(cmd *cobra.Command, o *collectOptions) error {
 	}
 	defer t.Close()
 	bundle, err := agent.Collect(t, opt)
-	if err != nil {
+	var no *agent.ChallengeError
+	if errors.As(err, &no) {
 		return refuse(err.Error())
+	}
+	if err != nil {
+		return err
 	}
 	if key != nil {
 		if err := os.Remove(o.keyOut); err != nil && !os.IsNotExist(err) {

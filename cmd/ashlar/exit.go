@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+	"unicode"
+	"unicode/utf16"
 
 	"github.com/spf13/cobra"
 )
@@ -58,10 +61,50 @@ func readInput(cmd *cobra.Command, path string, limit int64) ([]byte, error) {
 	return raw, nil
 }
 
-// writeJSON writes one indented object.
+// writeJSON writes one indented object, in which characters that a terminal may
+// act on are escaped: evidence comes from machines that may be hostile.
 func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, escaped(b.String(), func(r rune) string {
+		out := ""
+		for _, u := range utf16.Encode([]rune{r}) {
+			out += fmt.Sprintf(`\u%04x`, u)
+		}
+		return out
+	}))
+	return err
+}
+
+// plain escapes what does not print, line breaks but not the spaces of a text.
+func plain(s string) string {
+	return escaped(strings.ReplaceAll(s, "\n", " "), func(r rune) string { return fmt.Sprintf(`\x%02x`, r) })
+}
+
+// escaped replaces each character that neither prints nor breaks a line.
+func escaped(s string, escape func(rune) string) string {
+	harmless := func(r rune) bool { return r == '\n' || unicode.IsPrint(r) }
+	if strings.IndexFunc(s, func(r rune) bool { return !harmless(r) }) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if harmless(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(escape(r))
+		}
+	}
+	return b.String()
+}
+
+// jsonNote adds --json to a verb whose output is JSON in any case, so that it can
+// be given to every verb.
+func jsonNote(cmd *cobra.Command) {
+	cmd.Flags().Bool("json", true, "write JSON, as it always does")
 }

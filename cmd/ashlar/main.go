@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -23,9 +24,27 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errOut)
+	var slow *time.Timer
+	root.PersistentPreRun = func(cmd *cobra.Command, _ []string) { slow = tellIfSlow(errOut, cmd) }
 	cmd, err := root.ExecuteContextC(ctx)
+	if slow != nil {
+		slow.Stop()
+	}
 	report(errOut, cmd, err)
 	return exitCode(err)
+}
+
+// tellIfSlow says on a terminal that a verb is at work when it takes more than two
+// seconds, unless it reports for itself.
+func tellIfSlow(w io.Writer, cmd *cobra.Command) *time.Timer {
+	f, ok := w.(*os.File)
+	if !ok || cmd.Name() == "demo" || cmd.Name() == "start" {
+		return nil
+	}
+	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return nil
+	}
+	return time.AfterFunc(2*time.Second, func() { fmt.Fprintf(f, "%s: still at work …\n", cmd.CommandPath()) })
 }
 
 // report writes an error for people: a refusal with a line for each reason, a
@@ -36,11 +55,11 @@ func report(w io.Writer, cmd *cobra.Command, err error) {
 	}
 	var r *refused
 	if !errors.As(err, &r) {
-		fmt.Fprintf(w, "ashlar: %v\nSee %q.\n", err, cmd.CommandPath()+" --help")
+		fmt.Fprintf(w, "ashlar: %s\nSee %q.\n", plain(err.Error()), cmd.CommandPath()+" --help")
 		return
 	}
 	for _, reason := range r.reasons {
-		fmt.Fprintf(w, "refused: %s\n", reason)
+		fmt.Fprintf(w, "refused: %s\n", plain(reason))
 	}
 }
 

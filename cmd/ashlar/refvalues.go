@@ -57,6 +57,7 @@ Exit code 0; 1 where a bundle does not hold by itself; 2 for misuse.`,
 			return writeFile(cmd, out, refs, 0o644)
 		},
 	}
+	jsonNote(cmd)
 	cmd.Flags().StringVarP(&out, "output", "o", "-", "write to `FILE`, - for standard output")
 	return cmd
 }

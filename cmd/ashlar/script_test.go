@@ -11,8 +11,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/ashlar-cloud/ashlar/rats"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
 )
 
 func TestMain(m *testing.M) {
@@ -131,9 +135,41 @@ func TestHelp(t *testing.T) {
 			if leaf.Short == "" || leaf.Example == "" || !strings.Contains(strings.ToLower(leaf.Long), "exit code") {
 				t.Errorf("%s lacks a line, an example or its exit codes", leaf.CommandPath())
 			}
+			if leaf.Flags().Lookup("json") == nil {
+				t.Errorf("%s has no --json", leaf.CommandPath())
+			}
 		}
 	}
 	if seen < 10 {
 		t.Errorf("only %d verbs", seen)
+	}
+}
+
+// TestNoEscapes writes what a hostile machine could have said.
+func TestNoEscapes(t *testing.T) {
+	hostile := "a\x1b]0;x\x07\r\u009b2J\u202eb\x00\nrefused: c\U000e0001é"
+	harmful := func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
+	var j, e bytes.Buffer
+	if err := writeJSON(&j, map[string]string{"x": hostile}); err != nil {
+		t.Fatal(err)
+	}
+	var back map[string]string
+	if err := json.Unmarshal(j.Bytes(), &back); err != nil || back["x"] != hostile {
+		t.Errorf("JSON does not come back: %q %v", back["x"], err)
+	}
+	report(&e, nil, refuse(hostile))
+	report(&e, newRootCmd(), errors.New(hostile))
+	r := &tpm.Result{Claims: []rats.Claim{{Name: hostile, Status: rats.Fails, Why: hostile}},
+		Measurements: []tpm.Measurement{{What: hostile}}}
+	if err := printAppraisal(&e, r, true); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{j.String(), e.String()} {
+		if i := strings.IndexFunc(text, harmful); i >= 0 {
+			t.Errorf("%q reaches the terminal", text[i:])
+		}
+	}
+	if n := strings.Count(e.String(), "\n"); n != 6 || !strings.Contains(e.String(), "é") {
+		t.Errorf("%d lines: %s", n, e.String())
 	}
 }

@@ -53,6 +53,7 @@ func openStore(dir string) (*keybroker.Broker, error) {
 
 func newSecretPutCmd() *cobra.Command {
 	var dir, refs string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "put NAME",
 		Short: "Keep what comes on standard input as a secret",
@@ -85,16 +86,21 @@ Exit code 0; 2 for misuse, or where it cannot be kept.`,
 			if err != nil {
 				return err
 			}
-			return broker.Put(args[0], secret, rule)
+			if err := broker.Put(args[0], secret, rule); err != nil || !asJSON {
+				return err
+			}
+			return writeJSON(cmd.OutOrStdout(), map[string]string{"name": args[0], "policyID": rule.PolicyID})
 		},
 	}
 	storeFlag(cmd, &dir)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "write one JSON object: name and policyID")
 	cmd.Flags().StringVar(&refs, "refvalues", "", "release only on comparison with the reference values in `FILE`")
 	return cmd
 }
 
 type secretGetOptions struct {
 	dir, ear, key, issuer, nonce, challenge, at, out string
+	json                                             bool
 }
 
 func newSecretGetCmd() *cobra.Command {
@@ -121,6 +127,7 @@ Exit code 0; 1 where it is refused, with the reason; 2 for misuse.`,
 	f.StringVar(&o.nonce, "nonce", "", "the nonce of this exchange, in `HEX`")
 	f.StringVar(&o.challenge, "challenge", "", "the kept state of the challenge, in `FILE`, for its nonce")
 	f.StringVar(&o.at, "at", "", "judge as at this `TIME` (RFC 3339); default is now")
+	f.BoolVar(&o.json, "json", false, "print one JSON object: name, released, reason, why, and sealed unless -o is given")
 	f.StringVarP(&o.out, "output", "o", "-", "write the sealed secret to `FILE`, - for standard output")
 	for _, name := range []string{"ear", "key"} {
 		_ = cmd.MarkFlagRequired(name) // fails only for a flag that does not exist
@@ -174,20 +181,43 @@ func runSecretGet(cmd *cobra.Command, name string, o *secretGetOptions) error {
 	sealed, err := broker.Release(name, trimmed(ear), t)
 	var no *keybroker.Refusal
 	if errors.As(err, &no) {
+		if o.json {
+			if err := writeJSON(cmd.OutOrStdout(), releaseJSON{Name: name, Reason: no.Reason, Why: no.Why}); err != nil {
+				return err
+			}
+		}
 		return refuse(no.Why)
 	}
 	if err != nil {
 		return err
 	}
-	if o.out == "-" {
+	j := releaseJSON{Name: name, Released: true}
+	switch {
+	case o.out != "-":
+		err = os.WriteFile(o.out, []byte(sealed+"\n"), 0o644)
+	case !o.json:
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), sealed)
+	default:
+		j.Sealed = sealed
+	}
+	if err != nil || !o.json {
 		return err
 	}
-	return os.WriteFile(o.out, []byte(sealed+"\n"), 0o644)
+	return writeJSON(cmd.OutOrStdout(), j)
+}
+
+// releaseJSON is a release, or the refusal of one, for machines.
+type releaseJSON struct {
+	Name     string `json:"name"`
+	Released bool   `json:"released"`
+	Reason   string `json:"reason,omitempty"`
+	Why      string `json:"why,omitempty"`
+	Sealed   string `json:"sealed,omitempty"` // a JWE
 }
 
 func newSecretOpenCmd() *cobra.Command {
 	var keyFile string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "open SEALED",
 		Short: "Open a released secret, where the evidence was collected",
@@ -215,10 +245,14 @@ Exit code 0; 1 where the key does not open it; 2 for misuse.`,
 				return refuse(err.Error())
 			}
 			defer clear(secret)
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), map[string][]byte{"secret": secret})
+			}
 			_, err = cmd.OutOrStdout().Write(secret)
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "write one JSON object with the secret in base64")
 	cmd.Flags().StringVar(&keyFile, "key", "", "the attester's key, in `FILE`")
 	_ = cmd.MarkFlagRequired("key") // fails only for a flag that does not exist
 	return cmd
