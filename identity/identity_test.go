@@ -22,6 +22,7 @@ import (
 
 	gotpm "github.com/google/go-tpm/tpm2"
 
+	"github.com/ashlar-cloud/ashlar/rats"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
@@ -244,6 +245,39 @@ func FuzzParseKey(f *testing.F) {
 		}
 		if list, err := ParseCertificates(b); err == nil && len(list) == 0 {
 			t.Error("neither certificate nor error")
+		}
+	})
+}
+
+// FuzzMessages gives any bytes as the files of an activation, and goes on with
+// what is taken.
+func FuzzMessages(f *testing.F) {
+	k := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	ek, ak := eccPublic(&k.PublicKey, ekAttributes), eccPublic(&k.PublicKey, goodAK)
+	now := time.Now()
+	doc := NewDocument(tpm2.Marshal(ek), tpm2.Marshal(ak), nil)
+	f.Add(must(json.Marshal(doc)))
+	msg, state, err := Issue(ek, ak, rats.Nonce("12345678"), now)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(must(json.Marshal(msg)))
+	f.Add(must(json.Marshal(state)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, ek, ak, err := ParseDocument(b); err == nil {
+			if m, s, err := Issue(ek, ak, rats.Nonce("12345678"), now); err == nil && (len(m.Credential.Blob) == 0 || len(s.Secret) != SecretSize) {
+				t.Error("a challenge without a credential")
+			}
+		}
+		if m, n, err := ParseChallenge(b); err == nil && (len(m.Credential.Blob) == 0 || len(n) > rats.MaxNonce) {
+			t.Error("a challenge that cannot be answered was taken")
+		}
+		if c, _, err := ParseChallengeState(b, now); err == nil && c.Answered(ek, ak, nil) == nil {
+			t.Error("a challenge is answered by nothing")
+		}
+		if certs, err := ParseCertificates(b); err == nil {
+			_ = CheckEKCertificate(certs[0], &Key{Crypto: certs[0].PublicKey}) // must not panic
+			_ = Chain(certs[0], certs, certs, now)
 		}
 	})
 }

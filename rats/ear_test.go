@@ -1,6 +1,7 @@
 package rats
 
 import (
+	"crypto/ecdsa"
 	"encoding/json"
 	"errors"
 	"os"
@@ -348,6 +349,36 @@ func FuzzParseClaimsSet(f *testing.F) {
 			if _, err := json.Marshal(r); err != nil {
 				t.Errorf("read but not written: %v", err)
 			}
+		}
+	})
+}
+
+// FuzzVerify gives any text as a token, under a key that never signed it.
+func FuzzVerify(f *testing.F) {
+	k, err := GenerateKey()
+	if err != nil {
+		f.Fatal(err)
+	}
+	other, err := GenerateKey()
+	if err != nil {
+		f.Fatal(err)
+	}
+	s, err := NewSigner(other)
+	if err != nil {
+		f.Fatal(err)
+	}
+	token, err := s.Sign(sample())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(token)
+	f.Add("eyJhbGciOiJIUzI1NiJ9.e30.AA")
+	f.Add("eyJhbGciOiJub25lIn0.e30.")
+	f.Fuzz(func(t *testing.T, token string) {
+		_, err := Verify(token, Expect{Keys: []*ecdsa.PublicKey{&k.PublicKey}, Now: t0})
+		var no *Refusal
+		if !errors.As(err, &no) || no.Why == "" {
+			t.Errorf("got %v, want a refusal", err)
 		}
 	})
 }

@@ -1,7 +1,10 @@
 package tpm
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -67,6 +70,47 @@ func FuzzParseReferences(f *testing.F) {
 		}
 		if res := m.appraise(e, r); res.Verdict != Valid && len(res.Why()) == 0 {
 			t.Errorf("%s without a reason", res.Verdict)
+		}
+	})
+}
+
+// FuzzAppraise alters each part of good evidence at will. What is affirmed must be
+// the message that was signed, and exactly the measurements of the references.
+func FuzzAppraise(f *testing.F) {
+	m := booted(&testing.T{}, "p256", bankSHA256)
+	good := m.evidence()
+	refs := references(&testing.T{}, m)
+	q := good.Quotes[0]
+	f.Add(q.Message, q.Signature, good.EventLog, good.IMALog, []byte(nil), "quiet")
+	f.Add(q.Message, q.Signature, good.EventLog, good.IMALog[:len(good.IMALog)/2], []byte{0x30}, "")
+	f.Fuzz(func(t *testing.T, msg, sig, events, ima, key []byte, line string) {
+		e := &Evidence{Quotes: []Quote{{Message: msg, Signature: sig}}, AK: good.AK, EventLog: events, IMALog: ima,
+			AttesterKey: key, CommandLine: line}
+		r := m.appraise(e, refs)
+		if r.Verdict != Valid && len(r.Why()) == 0 {
+			t.Errorf("%s without a reason", r.Verdict)
+		}
+		if r.Status != rats.TierAffirming {
+			return
+		}
+		if !bytes.Equal(msg, q.Message) || len(key) > 0 {
+			t.Error("a message that nobody signed is affirmed")
+		}
+		var digests []string
+		for _, x := range r.Measurements {
+			digests = append(digests, fmt.Sprint(x.PCR, bare(x.Digest)))
+		}
+		var want []string
+		for _, x := range refs.Boots[0].Events {
+			want = append(want, fmt.Sprint(x.PCR, x.Digest))
+		}
+		for _, x := range refs.Files {
+			want = append(want, fmt.Sprint(imaPCR, bare(x.Digest)))
+		}
+		slices.Sort(digests) // only the order within a PCR is proven
+		slices.Sort(want)
+		if !slices.Equal(digests, want) {
+			t.Errorf("affirmed: %v", digests)
 		}
 	})
 }
