@@ -53,6 +53,11 @@ func (h *Host) takeBack() error {
 	if _, err := h.state.load(); err != nil {
 		return err
 	}
+	if h.released { // the target may have put its volatile state there
+		if err := h.state.volatile.Remove(); err != nil {
+			return err
+		}
+	}
 	switch {
 	case h.state.version == before:
 		return nil
@@ -83,7 +88,7 @@ func (h *Host) StoreVolatile() Result {
 		h.log.Error("the volatile state was not saved", "err", err)
 		return Fail
 	}
-	h.suspended = true
+	h.suspended, h.stored = true, true
 	return OK
 }
 

@@ -51,6 +51,7 @@ type Host struct {
 	buffer    uint32 // buffer size of the next power on
 	locality  uint8
 	suspended bool // the volatile state was saved and nothing came since
+	stored    bool // the volatile file is there and belongs to the permanent one
 	released  bool // the lock on the state was given up to a migration's target
 	nvOff     bool // the simulator took the NV away
 	state     states
@@ -110,14 +111,14 @@ func (h *Host) powerOn(deleteVolatile bool) error {
 	}
 	cfg := h.cfg.Engine
 	cfg.BufferSize = h.buffer
-	e, err := h.state.start(cfg)
+	e, resumed, err := h.state.start(cfg)
 	if err == nil && deleteVolatile {
 		err = h.state.volatile.Remove()
 	}
 	if err != nil {
 		return err
 	}
-	h.engine, h.suspended = e, false
+	h.engine, h.suspended, h.stored = e, false, resumed && !deleteVolatile
 	h.powered.Store(true)
 	return nil
 }
@@ -229,10 +230,18 @@ func (h *Host) execute(locality uint8, cancel <-chan struct{}, cmd, buf []byte) 
 	return rsp
 }
 
-// save makes a permanent state durable.
+// save makes a permanent state durable. A volatile state that belonged to the
+// one before goes first: the next power on must not stumble over it.
 func (h *Host) save(state []byte) bool {
 	if h.nvOff {
 		return false
+	}
+	if h.stored {
+		if err := h.state.volatile.Remove(); err != nil {
+			h.log.Error("the volatile state was not removed, the command is undone", "err", err)
+			return false
+		}
+		h.stored = false
 	}
 	if err := h.state.save(state); err != nil {
 		h.log.Error("the state was not saved, the command is undone", "err", err)

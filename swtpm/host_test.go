@@ -363,3 +363,51 @@ func fillSpace(n int) string {
 	cmd := "00000137" + index + index + "00000009 40000009 0000 00 0000 0400" + hexRepeat("5a", 1024) + "0000"
 	return "8002" + hexWord(uint32(6+len(unhex(cmd)))) + cmd
 }
+
+// TestVolatileStateEnds: a volatile state is good until the TPM that runs has
+// written its permanent one. The next power on is then one as ever, neither a
+// return to the past nor an error.
+func TestVolatileStateEnds(t *testing.T) {
+	r := newRig(t, t.TempDir(), nil)
+	r.control("00000002 00000000", "00000000")
+	r.expectRC(startupClear, 0)
+	r.control("0000000a", "00000000") // STORE_VOLATILE
+	r.expectRC(shutdownState, 0)
+	if _, err := os.Stat(r.host.state.volatile.Path()); err == nil {
+		t.Error("the volatile state is still there")
+	}
+	r.control("00000002 00000000", "00000000")
+	r.expectRC(startupState, 0)
+}
+
+// TestVolatileStateOfFailedMigration: what the target put into the shared
+// directory does not outlive the source's return.
+func TestVolatileStateOfFailedMigration(t *testing.T) {
+	dir := t.TempDir()
+	source := newRig(t, dir, func(c *Config, _ *Server) { c.ReleaseOutgoing = true })
+	source.control("00000002 00000000", "00000000")
+	source.expectRC(startupClear, 0)
+	target := newRig(t, dir, func(c *Config, _ *Server) { c.Incoming = true })
+	var blobs [2][]byte
+	for i, kind := range []BlobType{BlobPermanent, BlobVolatile} {
+		var r Result
+		if blobs[i], r = source.host.StateBlob(kind); r != OK {
+			t.Fatal(r)
+		}
+	}
+	if _, r := source.host.StateBlob(BlobSaveState); r != Retry {
+		t.Fatal(r)
+	}
+	for i, kind := range []BlobType{BlobPermanent, BlobVolatile} {
+		if r := target.host.SetStateBlob(kind, blobs[i]); r != OK {
+			t.Fatalf("state %d: %v", kind, r)
+		}
+	}
+	target.host.Close()
+	if r := source.host.LockStorage(100); r != OK {
+		t.Fatal(r)
+	}
+	source.expectRC(shutdownState, 0)
+	source.control("00000002 00000000", "00000000")
+	source.expectRC(startupState, 0)
+}

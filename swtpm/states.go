@@ -30,31 +30,30 @@ func newStates(dir *store.Dir) states {
 	return states{dir: dir, permanent: dir.File(permanentName), volatile: dir.File(volatileName)}
 }
 
-// start makes an engine from the files.
-func (s *states) start(cfg tpm.Config) (*tpm.Engine, error) {
+// start makes an engine from the files, and reports whether it goes on from a
+// volatile state.
+func (s *states) start(cfg tpm.Config) (e *tpm.Engine, resumed bool, err error) {
 	permanent, err := s.load()
 	if errors.Is(err, fs.ErrNotExist) {
 		permanent, err = s.manufacture(cfg, tpm.Options{})
 	}
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	volatile, _, err := s.volatile.Load()
 	switch {
 	case err == nil:
-		e, err := tpm.Resume(cfg, permanent, volatile)
-		if err != nil {
-			return nil, fmt.Errorf("state file %s: %w", s.volatile.Path(), err)
+		if e, err = tpm.Resume(cfg, permanent, volatile); err != nil {
+			return nil, false, fmt.Errorf("state file %s: %w", s.volatile.Path(), err)
 		}
-		return e, nil
+		return e, true, nil
 	case !errors.Is(err, fs.ErrNotExist):
-		return nil, err
+		return nil, false, err
 	}
-	e, err := tpm.New(cfg, permanent)
-	if err != nil {
-		return nil, fmt.Errorf("state file %s: %w", s.permanent.Path(), err)
+	if e, err = tpm.New(cfg, permanent); err != nil {
+		return nil, false, fmt.Errorf("state file %s: %w", s.permanent.Path(), err)
 	}
-	return e, nil
+	return e, false, nil
 }
 
 func (s *states) load() (b []byte, err error) {
