@@ -67,9 +67,12 @@ func (s *State) WalkState(c *tpm2.Codec) {
 	for i := range s.active {
 		c.U8((*uint8)(&s.active[i].state))
 		c.U64(&s.active[i].id)
-		if s.active[i].state > saved {
+		if s.active[i].state > saved || s.active[i].state == saved && s.active[i].id >= s.next {
 			c.Fail(tpm2.RCValue)
 		}
+	}
+	if s.next == 0 {
+		c.Fail(tpm2.RCValue)
 	}
 }
 
@@ -79,6 +82,7 @@ var freeSession = Session{AuthHash: tpm2.AlgNull, Symmetric: tpm2.SymDef{Alg: tp
 // WalkVolatile visits what a suspended instance needs besides: the loaded
 // sessions.
 func (s *State) WalkVolatile(c *tpm2.Codec) {
+	var seen [MaxActive]bool
 	for i := range s.Loaded {
 		sess := s.Loaded[i]
 		if !c.Decoding() && sess.Handle == 0 {
@@ -91,9 +95,11 @@ func (s *State) WalkVolatile(c *tpm2.Codec) {
 		switch h := sess.Handle; {
 		case h == 0:
 			sess = Session{}
-		case !h.IsSession() || h.Index() >= MaxActive || s.active[h.Index()].state != loaded:
+		case !h.IsSession() || h.Index() >= MaxActive || s.active[h.Index()].state != loaded || seen[h.Index()]:
 			c.Fail(tpm2.RCValue)
 			return
+		default:
+			seen[h.Index()] = true
 		}
 		s.Loaded[i] = sess
 	}
