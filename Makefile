@@ -17,7 +17,7 @@ export GOFLAGS += -buildvcs=false
 endif
 FUZZTIME ?= 5m
 TEST_PACKAGES := swtpm swtpm-tools tpm2-tools libtss2-tcti-swtpm0 libtss2-tcti-mssim0 \
-	qemu-system-x86 ovmf busybox-static openssl
+	qemu-system-x86 ovmf busybox-static openssl xxd cpio
 
 .PHONY: all build demo test bench differential fuzz lint clean go-version
 all: build
