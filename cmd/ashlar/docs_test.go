@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -56,6 +59,7 @@ func runPage(t *testing.T, page, bin string) {
 			script += line
 		}
 	}
+	script = movePorts(t, script)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	dir := t.TempDir()
@@ -68,6 +72,31 @@ func runPage(t *testing.T, page, bin string) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+}
+
+// docPort is a port that the pages use, of TPMs on the loopback interface.
+var docPort = regexp.MustCompile(`\b24[0-9][0-9]\b`)
+
+// movePorts moves all ports of a page by the same distance, to where they are
+// free: two tests may run at once, and a reader's TPM may be on one of them.
+func movePorts(t *testing.T, script string) string {
+	free := func(port int) bool {
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		return err == nil && l.Close() == nil
+	}
+	for range 100 {
+		shift, ok := 100*(10+rand.IntN(200)), true
+		moved := docPort.ReplaceAllStringFunc(script, func(s string) string {
+			n, err := strconv.Atoi(s)
+			ok = ok && err == nil && free(n+shift) && free(n+shift+1) // mssim takes the next as well
+			return strconv.Itoa(n + shift)
+		})
+		if ok {
+			return moved
+		}
+	}
+	t.Fatal("there are no free ports")
+	return ""
 }
 
 // killStrays ends what a failed page has left running.
