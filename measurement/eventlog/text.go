@@ -34,7 +34,7 @@ func clean(s string) string {
 	if len(s) > maxText {
 		s = strings.ToValidUTF8(s[:maxText], "") + "…"
 	}
-	if strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 && utf8.ValidString(s) {
+	if printsASCII(s) || strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 && utf8.ValidString(s) {
 		return s
 	}
 	var b strings.Builder
@@ -71,7 +71,20 @@ func asText(b []byte) (string, bool) {
 	return "", false
 }
 
+// printsASCII is the quick answer for the usual text.
+func printsASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
 func isText(s string) bool {
+	if printsASCII(s) {
+		return true
+	}
 	if !utf8.ValidString(s) {
 		return false
 	}
