@@ -266,3 +266,20 @@ func TestContextSizes(t *testing.T) {
 		r.must(tpm2.RCSuccess, tpm2.CCContextLoad, nil, nil, saved)
 	}
 }
+
+// TestClearBringsNothingBack: a TPM Restart ends contexts of stClear objects for
+// good. In the reference code Clear begins the count of Restarts anew, so that
+// those of the platform hierarchy, which keeps its proof, come back.
+func TestClearBringsNothingBack(t *testing.T) {
+	r := newRig(t, true)
+	stClear := eccSRK
+	stClear.Attributes |= tpm2.ObjSTClear
+	r.create(tpm2.RHPlatform, stClear)
+	saved := r.must(tpm2.RCSuccess, tpm2.CCContextSave, []tpm2.Handle{tpm2.TransientFirst}, nil)
+	r.must(tpm2.RCSuccess, tpm2.CCShutdown, nil, nil, u16(uint16(tpm2.SUState)))
+	r.power(r.durable)
+	r.must(tpm2.RCSuccess, tpm2.CCStartup, nil, nil, u16(uint16(tpm2.SUClear)))
+	r.must(tpm2.RCIntegrity.P(1), tpm2.CCContextLoad, nil, nil, saved)
+	r.must(tpm2.RCSuccess, tpm2.CCClear, []tpm2.Handle{tpm2.RHPlatform}, password(""))
+	r.must(tpm2.RCIntegrity.P(1), tpm2.CCContextLoad, nil, nil, saved)
+}

@@ -109,7 +109,6 @@ func (e *Engine) clear(c *call, _ *none, _ *none) tpm2.RC {
 	s.nv.DeleteOwners()
 	s.lockout.Clear()
 	s.timing.Clear()
-	s.clears = 0
 	s.pcrs.Touch()
 	c.persist()
 	return tpm2.RCSuccess
