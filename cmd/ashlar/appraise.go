@@ -24,7 +24,7 @@ type appraiseOptions struct {
 	key, nonce, pcrs, eventlog, refvalues, at, challenge string
 	endorsements, ima                                    []string
 	ear, signingKey, issuer                              string
-	json, verbose                                        bool
+	json, verbose, affirm                                bool
 }
 
 func newAppraiseCmd() *cobra.Command {
@@ -51,9 +51,14 @@ vouches for nothing.
 With --verbose each measurement has a word for what its text is worth: "proved" by
 the digest, only "stated" by the log, or one that "differs" from the digest.
 
+Evidence may hold and prove little: that some TPM, or a program that plays one, signed
+something at some time. What is trusted is said at the end: "trust: affirming" wants
+a nonce, a key that you vouch for (--key or --endorsement), and --refvalues. With
+--affirm anything less is refused.
+
 Exit code 0: it holds. 1: it is refused, or cannot be judged, with the reason.
 2: misuse.`,
-		Example: `  ashlar appraise tpm-quote bundle.json --nonce 0badc0de --refvalues good.json
+		Example: `  ashlar appraise tpm-quote bundle.json --key ak.pem --nonce 0badc0de --refvalues good.json --affirm
   ashlar appraise tpm-quote quote.msg quote.sig --key ak.pem --pcrs quote.pcrs --nonce 0badc0de
   ashlar appraise tpm-quote quote.msg quote.sig eventlog.bin ima.bin --key ak.pub
   ashlar appraise tpm-quote bundle.json --challenge kept.json --endorsement ek.pub \
@@ -94,6 +99,7 @@ func (o *appraiseOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.ear, "ear", "", "write the signed attestation result to `FILE`, also of a refusal")
 	f.StringVar(&o.signingKey, "signing-key", "", "sign it with the key in `FILE`, made if missing (with FILE.pub beside it)")
 	f.StringVar(&o.issuer, "issuer", verifier.DefaultIssuer, "the verifier's `NAME` in the result")
+	f.BoolVar(&o.affirm, "affirm", false, "end with 0 only where trust is affirming: fresh, from a key that is vouched for, as the reference values")
 	f.BoolVar(&o.json, "json", false, "write one JSON object")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "list each measurement, and whether its text is proved or only stated")
 }
@@ -132,6 +138,9 @@ func runAppraise(cmd *cobra.Command, args []string, o *appraiseOptions) error {
 	}
 	if res.Verdict != tpm.Valid {
 		return refuse(res.Why()...)
+	}
+	if o.affirm && res.Status != rats.TierAffirming {
+		return refuse(slices.Insert(res.NotAffirmed(), 0, "the evidence holds, but is not affirmed:")...)
 	}
 	return nil
 }

@@ -105,6 +105,25 @@ func (r *Result) Why() []string {
 	return list
 }
 
+// NotAffirmed says what keeps Evidence that holds from being affirmed: what was
+// not examined, as nothing was given to examine it with. It is empty where the
+// status is affirming.
+func (r *Result) NotAffirmed() []string {
+	if r.Status == rats.TierAffirming {
+		return nil
+	}
+	var list []string
+	for _, c := range r.Claims {
+		if c.Status == rats.Unchecked {
+			list = append(list, c.Why)
+		}
+	}
+	if len(r.PolicyIDs) == 0 {
+		list = append(list, "it was compared with no reference values")
+	}
+	return list
+}
+
 // MaxReported is the most failures of one kind that a result lists; the rest is
 // counted in one claim.
 const MaxReported = 100
