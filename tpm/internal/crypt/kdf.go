@@ -38,7 +38,9 @@ func KDFa(alg tpm2.AlgID, key []byte, label string, contextU, contextV []byte, b
 	var counter [4]byte
 	for i := uint32(1); len(out) < size; i++ {
 		binary.BigEndian.PutUint32(counter[:], i)
-		mac.Reset()
+		if i > 1 {
+			mac.Reset() // costs as much as the HMAC itself
+		}
 		mac.Write(counter[:])
 		mac.Write(fixed)
 		out = mac.Sum(out)
