@@ -208,7 +208,7 @@ func (s *side) prepareNV() {
 	named := tpm2.NamedHandle{Handle: index, Name: name}
 	_, r := add(s, "NV_Write 32", tpm2.NVWrite{AuthHandle: auth(index, name), NVIndex: named,
 		Data: tpm2.TPM2BMaxNVBuffer{Buffer: make([]byte, 32)}})
-	r.vary = true
+	r.vary = 6 // in the data
 	add(s, "NV_Read 32", tpm2.NVRead{AuthHandle: auth(index, name), NVIndex: named, Size: 32})
 }
 
@@ -267,6 +267,9 @@ func (s *side) prepareKeys(kind string, storage, signer tpm2.TPMTPublic) {
 	create := tpm2.Create{ParentHandle: parent, InPublic: tpm2.New2B(signer)}
 	load, key := s.child(parent, create)
 	addFlush(s, "CreatePrimary "+kind, primary, func(r *tpm2.CreatePrimaryResponse) tpm2.TPMHandle { return r.ObjectHandle })
+	// In the template's unique: the same key again and again would measure how
+	// lucky one search for primes is.
+	s.rows[len(s.rows)-1].vary = 10
 	add(s, "Create "+kind, create)
 	addFlush(s, "Load "+kind, load, loadedHandle)
 	digest := tpm2.TPM2BDigest{Buffer: bytes.Repeat([]byte{7}, 32)}
