@@ -41,7 +41,7 @@ Exit code 0: the log is well-formed, and leads to the PCRs given with --pcrs.
   tpm2_pcrread -o pcrs.bin -F serialized sha256:all
   ashlar eventlog eventlog.bin --pcrs pcrs.bin
   ashlar eventlog eventlog.bin --json | jq '.events[] | select(.stage == "kernel")'`,
-		Args:         cobra.ExactArgs(1),
+		Args:         one("FILE"),
 		SilenceUsage: true,
 		RunE:         func(cmd *cobra.Command, args []string) error { return runEventlog(cmd, args[0], o) },
 	}

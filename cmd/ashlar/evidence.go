@@ -85,7 +85,7 @@ minutes.
 Exit code 0; 1 where a key of the identity is not fit for it; 2 for misuse.`,
 		Example: `  ashlar evidence challenge identity.json -o challenge.json --keep kept.json
   ashlar appraise tpm-quote bundle.json --challenge kept.json --endorsement ek.pub`,
-		Args: cobra.ExactArgs(1),
+		Args: one("IDENTITY"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := readInput(cmd, args[0], identity.MaxMessage)
 			if err != nil {

@@ -46,19 +46,41 @@ func readInput(cmd *cobra.Command, path string, limit int64) ([]byte, error) {
 	if path != "-" {
 		f, err := os.Open(path)
 		if err != nil {
-			return nil, err
+			return nil, cannotRead(path, err)
 		}
 		defer f.Close()
 		in = f
 	}
 	raw, err := io.ReadAll(io.LimitReader(in, limit+1))
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
+		return nil, cannotRead(path, err)
 	}
 	if int64(len(raw)) > limit {
-		return nil, fmt.Errorf("%s has more than %d bytes, the limit", path, limit)
+		return nil, fmt.Errorf("%s has more than %d bytes, the most that is read", path, limit)
 	}
 	return raw, nil
+}
+
+// cannotRead names a file once, where the system's error would again.
+func cannotRead(path string, err error) error {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		err = p.Err
+	}
+	return fmt.Errorf("cannot read %s: %w", path, err)
+}
+
+// one wants exactly one argument, and calls it what the usage line does.
+func one(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch len(args) {
+		case 1:
+			return nil
+		case 0:
+			return fmt.Errorf("%s is missing: %s", what, cmd.UseLine())
+		}
+		return fmt.Errorf("%q is one too many: %s", args[1], cmd.UseLine())
+	}
 }
 
 // writeJSON writes one indented object, in which characters that a terminal may

@@ -42,7 +42,7 @@ does not follow from it, or a file is not allowed, with the reason. 2: misuse.`,
   ashlar ima ima.bin --pcrs quote.pcrs --summary
   ashlar ima trusted.bin --learn > policy.json
   ashlar ima other.bin --policy policy.json --summary`,
-		Args:         cobra.ExactArgs(1),
+		Args:         one("FILE"),
 		SilenceUsage: true,
 		RunE:         func(cmd *cobra.Command, args []string) error { return runIMA(cmd, args[0], o) },
 	}

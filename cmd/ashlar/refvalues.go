@@ -36,7 +36,12 @@ differ for good reasons: each PCR may then be as in any of them.
 Exit code 0; 1 where a bundle does not hold by itself; 2 for misuse.`,
 		Example: `  ashlar refvalues make bundle.json -o good.json
   ashlar refvalues make boot1.json boot2.json -o good.json`,
-		Args: cobra.MinimumNArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return fmt.Errorf("BUNDLE is missing: %s", cmd.UseLine())
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var boots []*tpm.Evidence
 			for _, name := range args {

@@ -64,7 +64,7 @@ that were compared with exactly those reference values.
 Exit code 0; 2 for misuse, or where it cannot be kept.`,
 		Example: `  ashlar secret put disk-key --refvalues good.json < disk.key
   head -c 32 /dev/urandom | ashlar secret put disk-key --store /var/lib/ashlar/secrets`,
-		Args: cobra.ExactArgs(1),
+		Args: one("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			secret, err := readInput(cmd, "-", keybroker.MaxSecret)
 			if err != nil {
@@ -116,7 +116,7 @@ open it ("ashlar secret open").
 Exit code 0; 1 where it is refused, with the reason; 2 for misuse.`,
 		Example: `  ashlar secret get disk-key --ear result.jwt --key verifier.key.pub --challenge kept.json -o sealed.jwe
   ashlar secret get disk-key --ear result.jwt --key verifier.key.pub --nonce 0badc0de0badc0de`,
-		Args: cobra.ExactArgs(1),
+		Args: one("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runSecretGet(cmd, args[0], &o) },
 	}
 	storeFlag(cmd, &o.dir)
@@ -226,7 +226,7 @@ func newSecretOpenCmd() *cobra.Command {
 
 Exit code 0; 1 where the key does not open it; 2 for misuse.`,
 		Example: "  ashlar secret open --key attester.key sealed.jwe > disk.key",
-		Args:    cobra.ExactArgs(1),
+		Args:    one("SEALED"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			kb, err := readInput(cmd, keyFile, rats.MaxKeyFile)
 			if err != nil {

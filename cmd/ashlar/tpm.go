@@ -49,7 +49,7 @@ the PCR banks chosen. A state that is there already is never touched.
 
 Exit code 0: made. 1: there is one, or it cannot be written. 2: misuse.`,
 		Example: "  ashlar tpm manufacture ./vm1\n  ashlar tpm manufacture ./vm1 --banks sha256,sha384",
-		Args:    cobra.ExactArgs(1),
+		Args:    one("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			chosen, err := parseBanks(banks)
 			if err != nil {
@@ -125,6 +125,9 @@ cannot be had, with the reason. 2: misuse.`,
   export TPM2TOOLS_TCTI=swtpm:port=2321; tpm2_getrandom --hex 8`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.port < 1 || o.port > 65534 {
+				return fmt.Errorf("--port %d is not between 1 and 65534", o.port)
+			}
 			if err := runTPM(cmd, &o); err != nil {
 				return refuse(err.Error())
 			}
@@ -188,9 +191,6 @@ func runTPM(cmd *cobra.Command, o *tpmStartOptions) error {
 
 // listenTPM opens the two ports.
 func listenTPM(o *tpmStartOptions) (*swtpm.Server, error) {
-	if o.port < 1 || o.port > 65534 {
-		return nil, fmt.Errorf("port %d is not between 1 and 65534", o.port)
-	}
 	listen := func(port int) (net.Listener, error) {
 		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
