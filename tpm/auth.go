@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/ashlar-cloud/ashlar/tpm/internal/crypt"
+	"github.com/ashlar-cloud/ashlar/tpm/internal/nv"
 	"github.com/ashlar-cloud/ashlar/tpm/internal/session"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
@@ -225,7 +226,20 @@ func (e *Engine) checkAuthorization(c *call, i int) tpm2.RC {
 			return tpm2.RCAuthUnavailable
 		}
 	}
-	if s.session == nil || policy && s.session.PasswordNeeded {
+	if x := c.indices[i]; x != nil && x.IsPIN() && e.unwritten {
+		// As with lockout: a wrong PIN could not be counted.
+		c.auth.probe = true
+		return tpm2.RCNVUnavailable
+	}
+	rc := e.checkSecret(c, i)
+	e.countPIN(c, i, rc == tpm2.RCSuccess)
+	return rc
+}
+
+// checkSecret checks the password or the HMAC.
+func (e *Engine) checkSecret(c *call, i int) tpm2.RC {
+	s := &c.auth.sessions[i]
+	if s.session == nil || s.session.IsPolicy() && s.session.PasswordNeeded {
 		return e.checkPassword(c, i)
 	}
 	return e.checkHMAC(c, i)
@@ -323,6 +337,7 @@ func (e *Engine) authFailed(c *call, i int) tpm2.RC {
 // undone, and reports whether the permanent state has changed.
 func (e *Engine) countFailure(c *call) (dirty bool) {
 	e.noteProtectedUse(c)
+	e.keepPINs(c)
 	a := &c.auth
 	if a.failed < 0 {
 		return c.dirty || a.probe
@@ -330,13 +345,17 @@ func (e *Engine) countFailure(c *call) (dirty bool) {
 	s := &a.sessions[a.failed]
 	lockoutAuth := s.entity == tpm2.RHLockout || s.session != nil && s.session.LockoutBound
 	e.state.lockout.Fail(lockoutAuth, e.state.timing.Time)
-	e.failure = authFailure{counted: true, lockoutAuth: lockoutAuth}
+	e.failure.counted, e.failure.lockoutAuth = true, lockoutAuth
 	return true
 }
 
 // authFailure is a failed authorization that counts towards lockout: that of
-// lockoutAuth itself or of a protected entity.
-type authFailure struct{ counted, lockoutAuth bool }
+// lockoutAuth itself or of a protected entity. pins are the PIN Indices as the
+// command's authorizations have counted in them.
+type authFailure struct {
+	counted, lockoutAuth bool
+	pins                 []*nv.Index
+}
 
 // noteProtectedUse makes it durable, once between two Startups, that an
 // authorization under lockout protection was tried: a power cut from then on

@@ -49,6 +49,9 @@ func (e *Engine) authValueAvailable(c *call, i int) bool {
 		if c.cmd.write {
 			return x.Is(tpm2.NVAuthWrite)
 		}
+		if x.IsPIN() {
+			return x.PINAvailable()
+		}
 		return x.Is(tpm2.NVAuthRead)
 	}
 	return true

@@ -106,7 +106,7 @@ func (e *Engine) nvWrite(c *call, in *nvWriteIn, _ *none) tpm2.RC {
 	if rc := nvWritable(c.handles[0], x); rc != tpm2.RCSuccess {
 		return rc
 	}
-	if x.Type() != tpm2.NTOrdinary {
+	if x.Type() != tpm2.NTOrdinary && !x.IsPIN() {
 		return tpm2.RCAttributes
 	}
 	offset, size := int(in.offset), int(x.Public.DataSize)
@@ -234,9 +234,6 @@ func (e *Engine) nvDefineSpace(c *call, in *nvDefineSpaceIn, _ *none) tpm2.RC {
 	auth := trimAuth(in.auth)
 	platform := c.handles[0] == tpm2.RHPlatform
 	switch {
-	// An Index that only a policy may delete needs NV_UndefineSpaceSpecial.
-	case a.Has(tpm2.NVPolicyDelete):
-		return tpm2.RCAttributes.P(2)
 	case len(p.AuthPolicy) != 0 && len(p.AuthPolicy) != digest:
 		return tpm2.RCSize.P(2)
 	case len(auth) > digest:
@@ -252,6 +249,8 @@ func (e *Engine) nvDefineSpace(c *call, in *nvDefineSpaceIn, _ *none) tpm2.RC {
 		return tpm2.RCAttributes.P(2)
 	case a.Has(tpm2.NVPlatformCreate) != platform:
 		return tpm2.RCAttributes.H(1)
+	case a.Has(tpm2.NVPolicyDelete) && !platform:
+		return tpm2.RCAttributes.P(2)
 	case p.DataSize > tpm2.MaxBufferSize && a.Has(tpm2.NVWriteAll):
 		return tpm2.RCSize.P(2)
 	case e.state.nv.Get(p.Index) != nil:
@@ -264,8 +263,8 @@ func (e *Engine) nvDefineSpace(c *call, in *nvDefineSpaceIn, _ *none) tpm2.RC {
 	return tpm2.RCSuccess
 }
 
-// nvTypeFits checks the kind of an Index, which must be one whose commands are
-// there, and its size.
+// nvTypeFits checks the kind of an Index, its size, and the attributes that the
+// kind forbids.
 func nvTypeFits(p *tpm2.NVPublic) tpm2.RC {
 	size := int(p.DataSize)
 	switch p.Attributes.Type() {
@@ -284,8 +283,25 @@ func nvTypeFits(p *tpm2.NVPublic) tpm2.RC {
 			return tpm2.RCAttributes
 		}
 		return tpm2.RCSuccess
+	case tpm2.NTBits, tpm2.NTPinPass, tpm2.NTPinFail:
+		if size != nv.CounterSize {
+			return tpm2.RCSize
+		}
+		return pinAttributesFit(p.Attributes)
 	}
 	return tpm2.RCAttributes
+}
+
+// pinAttributesFit checks what a PIN Index may not have: lockout would count
+// with a PIN Fail Index, and one that its own authorization value writes, or
+// that is locked for ever, is of no use.
+func pinAttributesFit(a tpm2.NVAttributes) tpm2.RC {
+	const useless = tpm2.NVAuthWrite | tpm2.NVGlobalLock | tpm2.NVWriteDefine
+	t := a.Type()
+	if t == tpm2.NTPinFail && !a.Has(tpm2.NVNoDA) || t != tpm2.NTBits && a&useless != 0 {
+		return tpm2.RCAttributes
+	}
+	return tpm2.RCSuccess
 }
 
 // nvAttributesFit reports whether an Index may begin with the attributes:

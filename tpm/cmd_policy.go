@@ -144,10 +144,12 @@ func (p *authorizationOut) Walk(c *tpm2.Codec) {
 // expiresOnReset marks in a ticket's timeout that it ends at a TPM Reset.
 const expiresOnReset = 1 << 63
 
-// fill makes the ticket that a negative expiration asks for, or an empty one.
+// fill makes the ticket that a negative expiration asks for, or an empty one: a
+// PIN Pass Index gives none, since the uses of the ticket would not be counted.
 func (p *authorizationOut) fill(e *Engine, tag tpm2.ST, in *authorization, s *session.Session,
 	entity tpm2.Handle, timeout uint64) {
-	if int32(in.expiration) >= 0 || s.Trial {
+	x := e.state.nv.Get(entity)
+	if int32(in.expiration) >= 0 || s.Trial || x != nil && x.Type() == tpm2.NTPinPass {
 		p.ticket = tpm2.AuthTicket{Tag: tag, Hierarchy: tpm2.Hierarchy(tpm2.RHNull)}
 		return
 	}

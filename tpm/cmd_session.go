@@ -55,6 +55,9 @@ func (e *Engine) startAuthSession(c *call, in *startAuthSessionIn, out *startAut
 	if o := c.objects[1]; o != nil && o.Sequence == nil && o.PublicOnly() {
 		return tpm2.RCHandle.H(2)
 	}
+	if x := c.indices[1]; x != nil && x.IsPIN() {
+		return tpm2.RCHandle.H(2)
+	}
 	if d := &in.symmetric; d.Alg != tpm2.AlgNull && d.Alg != tpm2.AlgXOR && d.Mode != tpm2.AlgCFB {
 		return tpm2.RCMode.P(4)
 	}

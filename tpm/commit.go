@@ -45,6 +45,7 @@ func (c *Commit) Rollback(buf []byte) []byte {
 		if e.failure.counted {
 			e.state.lockout.Fail(e.failure.lockoutAuth, e.state.timing.Time)
 		}
+		e.keepPINs(&e.call)
 		e.pending, e.unwritten = false, true
 		*c = Commit{}
 	}

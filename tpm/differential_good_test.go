@@ -7,7 +7,92 @@ import (
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
-// goodPolicy are parameters for the policy commands, as good gives them.
+// The Indices of the kinds that prepare does not define.
+const (
+	bitsIndex    tpm2.Handle = 0x01500007
+	pinPassIndex tpm2.Handle = 0x01500008
+	pinFailIndex tpm2.Handle = 0x01500009
+	policyIndex  tpm2.Handle = 0x0150000A // only NV_ChangeAuth is allowed
+)
+
+// prepareSpecial defines and writes them.
+func (p *pair) prepareSpecial() {
+	p.t.Helper()
+	const rw = tpm2.NVOwnerRead | tpm2.NVOwnerWrite
+	changeAuth := tpm2.AlgSHA256.Digest(make([]byte, 32), u32(uint32(tpm2.CCPolicyCommandCode)), u32(uint32(tpm2.CCNVChangeAuth)))
+	pin := []byte{0, 0, 0, 0, 0, 0, 0, 3}
+	for _, x := range []struct {
+		index  tpm2.Handle
+		attrs  tpm2.NVAttributes
+		policy tpm2.Digest
+		data   []byte
+	}{
+		{bitsIndex, rw | nvKind(tpm2.NTBits) | tpm2.NVAuthRead | tpm2.NVAuthWrite, nil, nil},
+		{pinPassIndex, rw | nvKind(tpm2.NTPinPass), nil, pin},
+		{pinFailIndex, rw | nvKind(tpm2.NTPinFail) | tpm2.NVNoDA, nil, pin},
+		{policyIndex, rw | tpm2.NVGlobalLock, changeAuth, pin},
+	} {
+		pub := tpm2.NVPublic{Index: x.index, NameAlg: tpm2.AlgSHA256, Attributes: x.attrs, AuthPolicy: x.policy, DataSize: 8}
+		cmds := [][]byte{frame(tpm2.CCNVDefineSpace, []tpm2.Handle{tpm2.RHOwner}, password(""), buf16(nil), buf16(tpm2.Marshal(&pub)))}
+		if x.data != nil {
+			cmds = append(cmds, frame(tpm2.CCNVWrite, []tpm2.Handle{tpm2.RHOwner, x.index}, password(""), buf16(x.data), u16(0)))
+		}
+		for _, cmd := range cmds {
+			p.execute(cmd)
+			p.o.execute(cmd)
+		}
+	}
+}
+
+// queued is the next of a sequence that makes what single commands hardly do,
+// or nil.
+func (h *history) queued() []byte {
+	if len(h.queue) == 0 && h.IntN(100) == 0 {
+		h.queue = h.sequence()
+	}
+	if len(h.queue) == 0 {
+		return nil
+	}
+	cmd := h.queue[0]
+	h.queue = h.queue[1:]
+	return cmd
+}
+
+// sequence is one of those sequences.
+func (h *history) sequence() [][]byte {
+	s := tpm2.Handle(0x03000000)
+	restart := frame(tpm2.CCPolicyRestart, []tpm2.Handle{s}, nil)
+	switch h.IntN(2) {
+	case 0:
+		return [][]byte{restart, assert(tpm2.CCPolicyCommandCode, u32(uint32(tpm2.CCNVChangeAuth)))(s),
+			frame(tpm2.CCNVChangeAuth, []tpm2.Handle{policyIndex}, sessionAuth(s, 1), buf16(make([]byte, h.IntN(40))))}
+	default:
+		x := pick(h, []tpm2.Handle{pinPassIndex, pinFailIndex})
+		read := frame(tpm2.CCNVRead, []tpm2.Handle{x, x}, password(pick(h, []string{"", "wrong"})), u16(8), u16(0))
+		write := frame(tpm2.CCNVWrite, []tpm2.Handle{tpm2.RHOwner, x}, password(""),
+			buf16([]byte{0, 0, 0, byte(h.IntN(3)), 0, 0, 0, byte(h.IntN(5))}), u16(0))
+		policy := frame(tpm2.CCPolicySecret, []tpm2.Handle{x, s}, password(""), buf16(nil), buf16(nil), buf16(nil), u32(0))
+		look := frame(tpm2.CCNVRead, []tpm2.Handle{tpm2.RHOwner, x}, password(""), u16(8), u16(0))
+		return [][]byte{write, policy, look, read, look, policy, look}
+	}
+}
+
+// goodLater are more parameters, as good gives them.
+func goodLater(cc tpm2.CC) [][]byte {
+	switch cc {
+	case tpm2.CCNVSetBits:
+		return [][]byte{{0, 0, 0, 0, 0, 0, 0, 1}, {0x80, 0, 0, 0, 0, 0, 1, 0}}
+	case tpm2.CCNVChangeAuth:
+		return [][]byte{buf16(nil), buf16(make([]byte, 32))}
+	case tpm2.CCNVCertify:
+		ecdsa := append(u16(uint16(tpm2.AlgECDSA)), u16(uint16(tpm2.AlgSHA256))...)
+		return [][]byte{bytes.Join([][]byte{buf16(nil), ecdsa, u16(4), u16(2)}, nil),
+			bytes.Join([][]byte{buf16(nil), ecdsa, u16(0), u16(0)}, nil)}
+	}
+	return goodPolicy(cc)
+}
+
+// goodPolicy are those of the policy commands.
 func goodPolicy(cc tpm2.CC) [][]byte {
 	digest := buf16(make([]byte, 32))
 	name := buf16(append([]byte{0, 11}, make([]byte, 32)...))

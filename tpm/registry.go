@@ -18,7 +18,7 @@ var registry = func() *commandSet {
 	all := slices.Concat(startupCommands, sessionCommands,
 		primaryCommands, objectCommands, credentialCommands, contextCommands, duplicationCommands, testParmsCommands,
 		policyCommands, policyBindCommands, policyApprovedCommands, policyConditionCommands,
-		integrityCommands, nvCommands, hierarchyCommands, lockoutCommands, clockCommands, capabilityCommands,
+		integrityCommands, nvCommands, nvSpecialCommands, hierarchyCommands, lockoutCommands, clockCommands, capabilityCommands,
 		selfTestCommands, randomCommands, asymmetricCommands, symmetricCommands, sequenceCommands,
 		signingCommands, attestationCommands)
 	slices.SortFunc(all, func(a, b command) int { return int(a.cc) - int(b.cc) })

@@ -65,7 +65,7 @@ func (x *Index) consistent() bool {
 		return true
 	case tpm2.NTExtend:
 		return int(x.Public.DataSize) == digest
-	case tpm2.NTCounter:
+	case tpm2.NTCounter, tpm2.NTBits, tpm2.NTPinPass, tpm2.NTPinFail:
 		return x.Public.DataSize == CounterSize
 	}
 	return false

@@ -194,15 +194,17 @@ func (s *State) Create(policy bool) (*Session, tpm2.RC) {
 	return nil, tpm2.RCSessionHandles
 }
 
-// Flush ends a session, loaded or saved, and reports whether there was one.
+// Flush ends a session, loaded or saved, and reports whether there was one. As
+// in the reference code, its number alone says which, not its type: a saved one
+// is listed without.
 func (s *State) Flush(h tpm2.Handle) bool {
 	if !h.IsSession() || h.Index() >= MaxActive || s.active[h.Index()].state == free {
 		return false
 	}
-	if sess := s.Get(h); sess != nil {
-		*sess = Session{}
-	} else if s.active[h.Index()].state == loaded {
-		return false // the other type has this number
+	for i := range s.Loaded {
+		if l := &s.Loaded[i]; l.Handle != 0 && l.Handle.Index() == h.Index() {
+			*l = Session{}
+		}
 	}
 	s.active[h.Index()] = slot{}
 	return true
