@@ -438,3 +438,16 @@ func TestRenamedTemplate(t *testing.T) {
 		t.Errorf("the good file does not pass: %v", err)
 	}
 }
+
+// TestFalseBootAggregate gives a program the name of the kernel's summary, which
+// is logged without a directory where the path is too long.
+func TestFalseBootAggregate(t *testing.T) {
+	var p ima.Policy
+	l, err := ima.Parse(newLog().file("boot_aggregate", "true").file("boot_aggregate", "evil").bin.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := p.Check(l, 2); len(got) != 1 || got[0].Entry != 2 {
+		t.Errorf("%v", got)
+	}
+}

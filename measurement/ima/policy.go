@@ -103,12 +103,13 @@ type Deviation struct {
 }
 
 // Check compares the first n entries of a log, those that a quote confirms,
-// with the policy. Boot aggregates are left to CheckBootAggregate.
+// with the policy. The boot aggregate that begins a log is left to
+// CheckBootAggregate; what has its name later is a file like others.
 func (p *Policy) Check(l *Log, n int) []Deviation {
 	var list []Deviation
 	for i := range l.Entries[:max(0, min(n, len(l.Entries)))] {
 		e := &l.Entries[i]
-		if e.IsBootAggregate() {
+		if i == 0 && e.IsBootAggregate() && e.Comparable() {
 			continue
 		}
 		if kind, text, ok := p.check(e); !ok {

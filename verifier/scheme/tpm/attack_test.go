@@ -58,6 +58,38 @@ func TestRenamedTemplate(t *testing.T) {
 	}
 }
 
+// TestFalseBootAggregate runs a program whose name is that of the kernel's
+// summary, with that summary's digest in its signature.
+func TestFalseBootAggregate(t *testing.T) {
+	aggregate := func(m *soft) string {
+		h := bankSHA256.New()
+		for i := range 10 {
+			h.Write(m.pcrs[bankSHA256][i])
+		}
+		return "sha256:\x00" + string(h.Sum(nil))
+	}
+	m := booted(t, "p256", bankSHA256)
+	m.entry("ima-sig", aggregate(m), "boot_aggregate\x00", "")
+	refs := references(t, m)
+	if r := m.appraise(m.evidence(), refs); r.Status != rats.TierAffirming {
+		t.Errorf("the true one: %v", r.Why())
+	}
+	evil := "sha256:\x00" + string(bankSHA256.Digest([]byte("evil")))
+	for _, template := range []string{"ima-sig", "sig|n-ng|d-ngv2"} {
+		bad := booted(t, "p256", bankSHA256)
+		bad.entry(template, evil, "boot_aggregate\x00", "\x03\x02:"+aggregate(bad))
+		wantRefused(t, bad.appraise(bad.evidence(), refs), ReasonFile, "IMA entry 3")
+	}
+}
+
+// TestWeakerBankForIMA quotes PCR 10 in SHA-1 alone.
+func TestWeakerBankForIMA(t *testing.T) {
+	refs := references(t, booted(t, "p256", bankSHA256))
+	m := booted(t, "p256", bankSHA256, bankSHA1)
+	m.order[0].Clear(imaPCR)
+	wantRefused(t, m.appraise(m.evidence(), refs), ReasonCoverage, "PCR 10 of bank sha256")
+}
+
 // TestIMAOff boots with IMA switched off and brings a log that nothing extended.
 func TestIMAOff(t *testing.T) {
 	m := booted(t, "p256", bankSHA256)

@@ -276,6 +276,11 @@ func (a *appraisal) compareFiles() {
 		}
 		return
 	}
+	if refs.IMA && a.PCRs[refs.alg][imaPCR] == nil {
+		a.fail(ReasonCoverage, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: "PCR 10",
+			Why: fmt.Sprintf("PCR 10 of bank %s is not in the quote: another bank alone does not prove what files were measured", refs.Bank)})
+		return
+	}
 	if a.imaUsed == 0 && refs.IMA {
 		a.fail(ReasonCoverage, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: "IMA log",
 			Why: "the reference values list files, and this boot measured none, not even its own start: IMA was off"})
@@ -313,16 +318,16 @@ func (a *appraisal) compareFile(i int, allowed map[string][]string) (rats.Claim,
 		c.Why = fmt.Sprintf("file %s was written while it was measured (a violation): what was read is not known", path)
 		return c, Unlisted
 	}
+	if !a.ima.Entries[i].Comparable() {
+		c.Why = fmt.Sprintf("IMA entry %d (%s) does not tell a file and its digest so that they could be compared: its template is %s", i+1, path, a.ima.Entries[i].Template.Name)
+		return c, Unlisted
+	}
 	if a.ima.Entries[i].IsBootAggregate() {
 		if _, err := ima.CheckBootAggregate(&a.ima.Entries[i], a.bootPCR); err != nil {
 			c.Why = sentence(err)
 			return c, Changed
 		}
 		return c, Listed
-	}
-	if !a.ima.Entries[i].Comparable() {
-		c.Why = fmt.Sprintf("IMA entry %d (%s) does not tell a file and its digest so that they could be compared: its template is %s", i+1, path, a.ima.Entries[i].Template.Name)
-		return c, Unlisted
 	}
 	want, known := allowed[path]
 	switch {
