@@ -281,3 +281,47 @@ func FuzzMessages(f *testing.F) {
 		}
 	})
 }
+
+// TestChallengeState wants a challenge to be accepted for its time, for its keys
+// and whole.
+func TestChallengeState(t *testing.T) {
+	k, other := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)), must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	ek, ak := eccPublic(&k.PublicKey, ekAttributes), eccPublic(&k.PublicKey, goodAK)
+	now := time.Now()
+	_, s, err := Issue(ek, ak, rats.Nonce("12345678"), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := must(json.Marshal(s))
+	for at, good := range map[time.Duration]bool{0: true, ChallengeLifetime - time.Second: true,
+		ChallengeLifetime + time.Second: false, -2 * time.Minute: false} {
+		if _, _, err := ParseChallengeState(raw, now.Add(at)); (err == nil) != good {
+			t.Errorf("after %s: %v", at, err)
+		}
+	}
+	c, _, err := ParseChallengeState(raw, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	strange := eccPublic(&other.PublicKey, ekAttributes)
+	if err := c.Answered(ek, ak, s.Secret); err != nil {
+		t.Error(err)
+	}
+	for name, err := range map[string]error{"another EK": c.Answered(strange, ak, s.Secret), "another AK": c.Answered(ek, strange, s.Secret),
+		"no secret": c.Answered(ek, ak, nil), "half": c.Answered(ek, ak, s.Secret[:10]), "more": c.Answered(ek, ak, append(bytes.Clone(s.Secret), 0))} {
+		if err == nil {
+			t.Errorf("%s: answered", name)
+		}
+	}
+	if (&Challenge{EKName: ek.Name(), AKName: ak.Name()}).Answered(ek, ak, nil) == nil {
+		t.Error("a challenge without a secret is answered by nothing")
+	}
+	for _, change := range []func(*ChallengeState){func(s *ChallengeState) { s.Secret = nil },
+		func(s *ChallengeState) { s.Version = 2 }, func(s *ChallengeState) { s.EKName = "x" }, func(s *ChallengeState) { s.Nonce = "0" }} {
+		bad := *s
+		change(&bad)
+		if _, _, err := ParseChallengeState(must(json.Marshal(bad)), now); err == nil {
+			t.Errorf("taken: %+v", bad)
+		}
+	}
+}
