@@ -45,7 +45,7 @@ go-attestation, go-tpm-tools, Keylime and immune Guard is read too.
 
 An --endorsement is what you vouch for: the TPM maker's CA certificates, the
 endorsement key, or the attestation key. For eventlog and ima it is a file with the
-PCR values recorded at the time. A key among the FILEs checks the signature and
+PCR values recorded at the time, as --pcrs is. A key among the FILEs checks the signature and
 vouches for nothing.
 
 With --verbose each measurement has a word for what its text is worth: "proved" by
@@ -116,11 +116,15 @@ func runAppraise(cmd *cobra.Command, args []string, o *appraiseOptions) error {
 	if (o.ear == "") != (o.signingKey == "") {
 		return fmt.Errorf("--ear and --signing-key go together")
 	}
-	in, err := o.input(cmd, args[1:])
+	kind := tpm.Kind(args[0])
+	if err := fitting(cmd, kind); err != nil {
+		return err
+	}
+	in, err := o.input(cmd, kind, args[1:])
 	if err != nil {
 		return err
 	}
-	res, err := in.Appraise(tpm.Kind(args[0]))
+	res, err := in.Appraise(kind)
 	if err != nil {
 		return err
 	}
@@ -145,8 +149,22 @@ func runAppraise(cmd *cobra.Command, args []string, o *appraiseOptions) error {
 	return nil
 }
 
+// fitting refuses flags that mean nothing for a log by itself: what was asked for
+// must not be left out in silence.
+func fitting(cmd *cobra.Command, kind tpm.Kind) error {
+	if kind == tpm.KindQuote {
+		return nil
+	}
+	for _, name := range []string{"key", "eventlog", "ima", "challenge", "affirm", "ear", "refvalues"} {
+		if cmd.Flags().Changed(name) && !(name == "refvalues" && kind == tpm.KindIMA) {
+			return fmt.Errorf("--%s goes with %s: a log by itself proves nothing of that", name, tpm.KindQuote)
+		}
+	}
+	return nil
+}
+
 // input reads every file that the command line names.
-func (o *appraiseOptions) input(cmd *cobra.Command, files []string) (*tpm.Input, error) {
+func (o *appraiseOptions) input(cmd *cobra.Command, kind tpm.Kind, files []string) (*tpm.Input, error) {
 	in := &tpm.Input{Time: time.Now(), HasNonce: cmd.Flags().Changed("nonce")}
 	var err error
 	if in.Nonce, err = rats.ParseNonce(o.nonce); err != nil {
@@ -169,7 +187,11 @@ func (o *appraiseOptions) input(cmd *cobra.Command, files []string) (*tpm.Input,
 		}
 	}
 	add(&in.Files, tpm.RoleAuto, files...)
-	add(&in.Files, tpm.RolePCRs, o.pcrs)
+	if kind == tpm.KindQuote {
+		add(&in.Files, tpm.RolePCRs, o.pcrs)
+	} else {
+		add(&in.Endorsements, tpm.RoleAuto, o.pcrs)
+	}
 	add(&in.Files, tpm.RoleEventLog, o.eventlog)
 	add(&in.Files, tpm.RoleIMA, o.ima...)
 	add(&in.Endorsements, tpm.RoleAuto, o.endorsements...)
