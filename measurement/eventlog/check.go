@@ -89,6 +89,19 @@ func BindingOf(e *Event) Binding {
 	return Unbound
 }
 
+// BindingIn is BindingOf by the digest of one bank, the one that a quote proves;
+// what the log says of other banks does not count.
+func BindingIn(e *Event, alg tpm2.AlgID) Binding {
+	for i := range e.Digests {
+		if e.Digests[i].Alg == alg {
+			one := *e
+			one.Digests = e.Digests[i : i+1]
+			return BindingOf(&one)
+		}
+	}
+	return Unbound
+}
+
 // computable tells whether any of the event's digests can be computed here.
 func computable(e *Event) bool {
 	for _, d := range e.Digests {

@@ -214,3 +214,20 @@ func TestHostileCertificate(t *testing.T) {
 		t.Errorf("%q", s)
 	}
 }
+
+// TestBindingIn looks at the bank asked for alone.
+func TestBindingIn(t *testing.T) {
+	b := newAgile(tpm2.AlgSHA1, tpm2.AlgSHA256)
+	b.of(8, eventlog.IPL, []byte("grub_cmd: x"))
+	l := parse(t, b.Bytes())
+	e := &l.Events[0]
+	e.Digests[0].Value[0] ^= 1
+	for alg, want := range map[tpm2.AlgID]eventlog.Binding{tpm2.AlgSHA256: eventlog.Bound, tpm2.AlgSHA1: eventlog.Unbound, tpm2.AlgSHA384: eventlog.Unbound} {
+		if got := eventlog.BindingIn(e, alg); got != want {
+			t.Errorf("%v: %v", alg, got)
+		}
+	}
+	if eventlog.BindingOf(e) != eventlog.Unbound {
+		t.Error("an altered digest is left out")
+	}
+}

@@ -16,7 +16,7 @@ import (
 // events: a real one with Secure Boot where ASHLAR_EVIDENCE is set.
 func benchMachine(b *testing.B, scheme string) *soft {
 	m := newSoft(&testing.T{}, scheme, bankSHA256)
-	raw, err := os.ReadFile(filepath.Join(os.Getenv("ASHLAR_EVIDENCE"), "own/uki-sb-crb/eventlog.bin"))
+	raw, err := os.ReadFile(filepath.Join(os.Getenv("ASHLAR_EVIDENCE"), "tcg-eventlog/gel_ubuntu-2104-no-secure-boot.bin"))
 	if err != nil {
 		for i := range 105 {
 			m.event(i%10, fmt.Sprintf("event %d of a boot that measures this and that", i))

@@ -192,8 +192,8 @@ const (
 	dataDiffers = "differs"
 )
 
-func dataWord(e *eventlog.Event) string {
-	switch eventlog.BindingOf(e) {
+func dataWord(e *eventlog.Event, alg tpm2.AlgID) string {
+	switch eventlog.BindingIn(e, alg) {
 	case eventlog.Bound:
 		return dataProved
 	case eventlog.Mismatched:
@@ -208,7 +208,7 @@ func measureEvent(l *eventlog.Log, i int, alg tpm2.AlgID) (Measurement, bool) {
 		return Measurement{}, false
 	}
 	return Measurement{Log: "event", Number: e.Number, PCR: int(e.PCR), Stage: l.Stage(i).String(),
-		What: l.Explain(i), Digest: alg.String() + ":" + hex.EncodeToString(e.Digest(alg)), Data: dataWord(e)}, true
+		What: l.Explain(i), Digest: alg.String() + ":" + hex.EncodeToString(e.Digest(alg)), Data: dataWord(e, alg)}, true
 }
 
 // AppraiseEventLog examines an event log by itself: its structure, and, where
