@@ -106,7 +106,10 @@ func (l *Log) unified(i int) bool {
 		if e.Type == EFIBootServicesApplication || e.Type == EFIAction {
 			return false
 		}
-		if s, _ := asText(e.Data); e.Type == IPL && s == ".linux" {
+		if e.Type != IPL || len(e.Data) > len(".linux\x00")*2 {
+			continue
+		}
+		if s, _ := asText(e.Data); s == ".linux" {
 			return true
 		}
 	}
