@@ -315,7 +315,7 @@ func TestFullDiskWinsNoTries(t *testing.T) {
 	}
 }
 
-// TestContextsAreNotReusedKeys: the number of a saved context does not repeat in
+// TestContextNumbersDoNotRepeat: the number of a saved context does not repeat in
 // a TPM that was suspended since the permanent state was written.
 func TestContextNumbersDoNotRepeat(t *testing.T) {
 	r := newRig(t, true)
