@@ -2,6 +2,7 @@ package tpm
 
 import (
 	"bytes"
+	"crypto/elliptic"
 	"encoding/binary"
 
 	"github.com/ashlar-cloud/ashlar/tpm2"
@@ -80,6 +81,11 @@ func (h *history) sequence() [][]byte {
 // goodLater are more parameters, as good gives them.
 func goodLater(cc tpm2.CC) [][]byte {
 	switch cc {
+	case tpm2.CCECCParameters:
+		return [][]byte{u16(uint16(tpm2.CurveP256)), u16(uint16(tpm2.CurveP384))}
+	case tpm2.CCECDHZGen:
+		p := elliptic.P256().Params()
+		return [][]byte{buf16(append(buf16(p.Gx.Bytes()), buf16(p.Gy.Bytes())...))}
 	case tpm2.CCNVSetBits:
 		return [][]byte{{0, 0, 0, 0, 0, 0, 0, 1}, {0x80, 0, 0, 0, 0, 0, 1, 0}}
 	case tpm2.CCNVChangeAuth:

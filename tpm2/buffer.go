@@ -29,7 +29,7 @@ type (
 	EncryptedSecret []byte
 	// IDObject is a TPM2B_ID_OBJECT: at most 132 bytes.
 	IDObject []byte
-	// Private is a TPM2B_PRIVATE: at most 1,408 bytes.
+	// Private is a TPM2B_PRIVATE: at most Implementation.MaxPrivate bytes.
 	Private []byte
 	// ContextData is a TPM2B_CONTEXT_DATA: at most 5,120 bytes.
 	ContextData []byte
@@ -43,7 +43,6 @@ const (
 	maxTimeout         = 8
 	maxECCParameter    = 80
 	maxIDObject        = 2 + MaxDigestSize + 2 + MaxDigestSize
-	maxPrivate         = 1408
 	maxContextData     = 5120
 	maxDigestList      = 8   // TPML_DIGEST
 	maxDigestValues    = 16  // TPML_DIGEST_VALUES as a verifier reads it
@@ -88,7 +87,7 @@ func (b *EncryptedSecret) Walk(c *Codec) { c.Buffer((*[]byte)(b), c.accepts().Ma
 func (b *IDObject) Walk(c *Codec) { c.Buffer((*[]byte)(b), maxIDObject) }
 
 // Walk visits the bytes.
-func (b *Private) Walk(c *Codec) { c.Buffer((*[]byte)(b), maxPrivate) }
+func (b *Private) Walk(c *Codec) { c.Buffer((*[]byte)(b), c.accepts().MaxPrivate()) }
 
 // Walk visits the bytes.
 func (b *ContextData) Walk(c *Codec) { c.Buffer((*[]byte)(b), maxContextData) }

@@ -16,6 +16,14 @@ type Implementation struct {
 	MaxHashes   int        // entries of a TPML_PCR_SELECTION, one per hash
 }
 
+// MaxPrivate is the length in bytes of the largest TPM2B_PRIVATE: both integrity
+// values and a TPM2B_SENSITIVE with the five CRT values of the largest RSA key,
+// as the reference code counts them.
+func (i *Implementation) MaxPrivate() int {
+	const digest = 2 + MaxDigestSize
+	return 4*digest + 2 + 2 + 2 + i.MaxRSABytes/2*5
+}
+
 // NewDecoderFor reads from b what impl accepts.
 func NewDecoderFor(b []byte, impl *Implementation) Codec {
 	return Codec{buf: b, mode: modeDecode, impl: impl}
