@@ -1,0 +1,31 @@
+# Completion of swtpm for bash: source it, or install it as
+# /usr/share/bash-completion/completions/swtpm.
+_swtpm() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} words=
+	COMPREPLY=()
+	if [ "$COMP_CWORD" = 1 ]; then
+		words="socket --help --version"
+	else
+		case $prev in
+		--ctrl) words="type=unixio,path= type=tcp,port=" ;;
+		--server) words="type=tcp,port= type=unixio,path= type=mssim,port=" ;;
+		--tpmstate) words="dir= backend-uri=dir://" ;;
+		--flags) words="not-need-init startup-clear startup-state startup-none disable-auto-shutdown" ;;
+		--locality) words="reject-locality-4 allow-set-locality" ;;
+		--migration) words="incoming release-lock-outgoing" ;;
+		--seccomp) words="action=none" ;;
+		--pid) words="file= fd=" ;;
+		--log) words="file= fd=" ;;
+		--print-info) words="1 2 4 7" ;;
+		-r | --runas) COMPREPLY=($(compgen -u -- "$cur")); return ;;
+		*)
+			words="--tpm2 --ctrl --server --port --fd --tpmstate --flags --locality --migration
+				--terminate --daemon --runas --pid --log --seccomp --print-capabilities
+				--print-states --print-info --version --help"
+			;;
+		esac
+	fi
+	COMPREPLY=($(compgen -W "$words" -- "$cur"))
+	[[ ${COMPREPLY[0]-} == *= || ${COMPREPLY[0]-} == *// ]] && compopt -o nospace 2>/dev/null
+}
+complete -F _swtpm swtpm
