@@ -94,6 +94,8 @@ type state struct {
 	clears uint32
 	// resets counts TPM Resets (gp.totalResetCount), for contexts.
 	resets uint64
+	// algorithmSet is what SetAlgorithmSet said.
+	algorithmSet uint32
 	// generation counts the Commits that were pending: by it a volatile state
 	// knows the permanent one that it belongs to.
 	generation uint64

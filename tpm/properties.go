@@ -129,7 +129,7 @@ func (e *Engine) variableProperties() []tpm2.TaggedProperty {
 		{Property: tpm2.PTHRPersistentAvail, Value: uint32(s.nv.ObjectsAvailable(persistent))},
 		{Property: tpm2.PTNVCounters, Value: uint32(s.nv.Counters())},
 		{Property: tpm2.PTNVCountersAvail, Value: uint32(s.nv.CountersAvailable(persistent))},
-		{Property: tpm2.PTAlgorithmSet, Value: 0},
+		{Property: tpm2.PTAlgorithmSet, Value: s.algorithmSet},
 		{Property: tpm2.PTLoadedCurves, Value: uint32(len(impl.Curves))},
 		{Property: tpm2.PTLockoutCounter, Value: s.lockout.FailedTries},
 		{Property: tpm2.PTMaxAuthFail, Value: s.lockout.MaxTries},

@@ -73,6 +73,10 @@ func (e *Engine) walkPermanent(c *tpm2.Codec) {
 	c.U64(&e.state.objectCount)
 	c.U64(&e.state.resets)
 	c.U64(&e.state.generation)
+	if c.Decoding() && c.Remaining() == 0 {
+		return // written before there was SetAlgorithmSet
+	}
+	c.U32(&e.state.algorithmSet)
 }
 
 // walkState visits the engine's own part of what Shutdown(STATE) saves.

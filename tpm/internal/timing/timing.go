@@ -20,11 +20,15 @@ type State struct {
 	Time  uint64 // milliseconds since _TPM_Init
 	last  uint64 // the host's clock at the last Update, in milliseconds
 	Epoch uint32 // changes where Time is no longer comparable: at each _TPM_Init
+
+	faster int32  // what ClockRateAdjust has made of the rate since _TPM_Init
+	carry  uint64 // what scale has left
 }
 
 // PowerOn starts Time at zero at the host's time now.
 func (s *State) PowerOn(now time.Duration, epoch uint32) {
 	s.Time, s.last, s.Epoch = 0, uint64(now.Milliseconds()), epoch
+	s.faster, s.carry = 0, 0
 }
 
 // Update takes the host's time over and gives the milliseconds since the last
@@ -34,7 +38,7 @@ func (s *State) Update(now time.Duration) uint64 {
 	if ms <= s.last {
 		return 0
 	}
-	d := ms - s.last
+	d := s.scale(ms - s.last)
 	s.last = ms
 	s.advance(d)
 	return d
@@ -60,7 +64,7 @@ func (s *State) Since(now time.Duration) time.Duration {
 // as standing still.
 func (s *State) Resume(now, suspended time.Duration) {
 	s.last = uint64(now.Milliseconds())
-	s.advance(uint64(max(0, suspended.Milliseconds())))
+	s.advance(s.scale(uint64(max(0, suspended.Milliseconds()))))
 }
 
 // UpdateInterval is how far Clock may go back at a power loss, in milliseconds
@@ -111,4 +115,13 @@ func (s *State) WalkVolatile(c *tpm2.Codec) {
 	c.Bool(&s.Safe)
 	c.U64(&s.Time)
 	c.U32(&s.Epoch)
+	if c.Decoding() && c.Remaining() == 0 {
+		return // written before there was ClockRateAdjust
+	}
+	faster := uint32(s.faster)
+	c.U32(&faster)
+	c.U64(&s.carry)
+	if s.faster = int32(faster); s.faster < -maxShift || s.faster > maxShift || s.carry >= nominal+maxShift {
+		c.Fail(tpm2.RCValue)
+	}
 }
