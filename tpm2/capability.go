@@ -42,6 +42,16 @@ func (p *TaggedPolicy) Walk(c *Codec) {
 	c.Raw(&p.Digest, p.Hash.DigestSize())
 }
 
+// ACTData is a TPMS_ACT_DATA (Part 2, 10.8.5): an authenticated countdown timer.
+type ACTData struct {
+	Handle     Handle
+	Timeout    uint32 // seconds
+	Attributes uint32 // TPMA_ACT
+}
+
+// Walk visits the fields.
+func (a *ACTData) Walk(c *Codec) { a.Handle.Walk(c); c.U32(&a.Timeout); c.U32(&a.Attributes) }
+
 // CapabilityData is a TPMS_CAPABILITY_DATA (Part 2, 10.10.2): the list that
 // Cap selects.
 type CapabilityData struct {
@@ -55,6 +65,7 @@ type CapabilityData struct {
 	PCRProperties []TaggedPCRSelect
 	Curves        []ECCCurve
 	Policies      []TaggedPolicy
+	ACTs          []ACTData
 }
 
 // Walk visits the list.
@@ -80,8 +91,7 @@ func (d *CapabilityData) Walk(c *Codec) {
 	case CapAuthPolicies:
 		List[TaggedPolicy](c, &d.Policies, maxCapabilityList)
 	case CapACT:
-		var none HandleList
-		none.Walk(c)
+		List[ACTData](c, &d.ACTs, maxCapabilityList)
 	default:
 		c.Fail(RCValue)
 	}

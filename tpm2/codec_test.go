@@ -54,6 +54,9 @@ func structures() map[string]func() Walker {
 		"capability": func() Walker {
 			return &CapabilityData{Cap: CapTPMProperties, Properties: []TaggedProperty{{PTRevision, 159}}}
 		},
+		"countdown timers": func() Walker {
+			return &CapabilityData{Cap: CapACT, ACTs: []ACTData{{Handle: 0x40000110, Timeout: 9}}}
+		},
 	}
 }
 
