@@ -6,6 +6,7 @@ import "github.com/ashlar-cloud/ashlar/tpm2"
 // value is settled: nothing must be.
 type Commit struct {
 	engine *Engine
+	state  []byte
 }
 
 // commit makes the Commit of a command: pending if the permanent state has
@@ -14,9 +15,11 @@ func (e *Engine) commit(dirty bool) Commit {
 	if !dirty {
 		return Commit{}
 	}
-	e.pending = true
 	e.state.generation++
-	return Commit{engine: e}
+	// Encoded here, where a defect still ends in failure mode and nowhere else.
+	state := e.Permanent()
+	e.pending = true
+	return Commit{engine: e, state: state}
 }
 
 // Pending reports whether State must be made durable before the response
@@ -24,7 +27,7 @@ func (e *Engine) commit(dirty bool) Commit {
 func (c *Commit) Pending() bool { return c.engine != nil }
 
 // State is the permanent state to make durable.
-func (c *Commit) State() []byte { return c.engine.Permanent() }
+func (c *Commit) State() []byte { return c.state }
 
 // Done settles the commit: State is durable.
 func (c *Commit) Done() {

@@ -36,7 +36,7 @@ func (e *Engine) HashData(data []byte) {
 // HashEnd is _TPM_Hash_End (Part 3, 22.11): the digest goes to PCR 0, which
 // then starts from 4, or after TPM2_Startup to PCR 17, with the other PCRs of
 // a D-RTM set to zero. Without HashStart before it, it does nothing.
-func (e *Engine) HashEnd() Commit {
+func (e *Engine) HashEnd() (commit Commit) {
 	if e.pending {
 		panic("tpm: HashEnd before the last Commit was settled")
 	}
@@ -46,6 +46,13 @@ func (e *Engine) HashEnd() Commit {
 	}
 	e.state.event = nil
 	e.before, e.failure = e.state, authFailure{}
+	defer func() {
+		if r := recover(); r != nil {
+			e.state = e.before
+			e.fail(nil, r)
+			commit = Commit{}
+		}
+	}()
 	if e.state.started {
 		e.state.pcrs.ResetDynamic()
 		e.state.timing.RestartCount++
