@@ -14,8 +14,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/ashlar-cloud/ashlar/tpm"
 )
 
 const module = "github.com/ashlar-cloud/ashlar/"
@@ -126,6 +130,21 @@ func TestImportsPointDown(t *testing.T) {
 			if !l.allowed(strings.TrimPrefix(i, module)) {
 				t.Errorf("%s (floor %d) may not import %s", path, l.floor, strings.TrimPrefix(i, module))
 			}
+		}
+	}
+}
+
+// TestREADMEsCountTheCommands holds the number that both pages state.
+func TestREADMEsCountTheCommands(t *testing.T) {
+	want := strconv.Itoa(len(tpm.Commands()))
+	for page, row := range map[string]string{"README.md": `Go; (\d+) \| C;`, "README.zh.md": `Go；(\d+) \| C；`} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := regexp.MustCompile(row).FindSubmatch(text)
+		if m == nil || string(m[1]) != want {
+			t.Errorf("%s states %q commands, the engine has %s", page, m, want)
 		}
 	}
 }

@@ -94,7 +94,7 @@ func isEntity(h tpm2.Handle) bool {
 	return isHierarchy(h) || h == tpm2.RHLockout || isObject(h) || isPCR(h) || h.Type() == tpm2.HTNVIndex
 }
 
-// hierarchyParam is a TPMI_RH_HIERARCHY or similar in the parameter area.
+// handleParam is a handle of one kind in the parameter area.
 type handleParam struct {
 	kind handleKind
 	tpm2.Handle

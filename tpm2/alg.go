@@ -14,53 +14,53 @@ type AlgID uint16
 
 // Algorithm identifiers (Part 2, Table 9; TCG Algorithm Registry).
 const (
-	AlgError          AlgID = 0x0000
-	AlgRSA            AlgID = 0x0001
-	AlgTDES           AlgID = 0x0003
-	AlgSHA1           AlgID = 0x0004
-	AlgHMAC           AlgID = 0x0005
-	AlgAES            AlgID = 0x0006
-	AlgMGF1           AlgID = 0x0007
-	AlgKeyedHash      AlgID = 0x0008
-	AlgXOR            AlgID = 0x000A
-	AlgSHA256         AlgID = 0x000B
-	AlgSHA384         AlgID = 0x000C
-	AlgSHA512         AlgID = 0x000D
-	AlgNull           AlgID = 0x0010
-	AlgSM3256         AlgID = 0x0012
-	AlgSM4            AlgID = 0x0013
-	AlgRSASSA         AlgID = 0x0014
-	AlgRSAES          AlgID = 0x0015
-	AlgRSAPSS         AlgID = 0x0016
-	AlgOAEP           AlgID = 0x0017
-	AlgECDSA          AlgID = 0x0018
-	AlgECDH           AlgID = 0x0019
-	AlgECDAA          AlgID = 0x001A
-	AlgSM2            AlgID = 0x001B
-	AlgECSchnorr      AlgID = 0x001C
-	AlgECMQV          AlgID = 0x001D
-	AlgKDF1SP80056A   AlgID = 0x0020
-	AlgKDF2           AlgID = 0x0021
-	AlgKDF1SP800108   AlgID = 0x0022
-	AlgECC            AlgID = 0x0023
-	AlgSymCipher      AlgID = 0x0025
-	AlgCamellia       AlgID = 0x0026
-	AlgSHA3256        AlgID = 0x0027
-	AlgSHA3384        AlgID = 0x0028
-	AlgSHA3512        AlgID = 0x0029
-	AlgCMAC           AlgID = 0x003F
-	AlgCTR            AlgID = 0x0040
-	AlgOFB            AlgID = 0x0041
-	AlgCBC            AlgID = 0x0042
-	AlgCFB            AlgID = 0x0043
-	AlgECB            AlgID = 0x0044
-	AlgMLKEM          AlgID = 0x00A0
-	AlgMLDSA          AlgID = 0x00A1
-	AlgHashMLDSA      AlgID = 0x00A2
-	MaxDigestSize           = 64 // bytes: the largest digest implemented (SHA-512)
-	MaxHashBlockSize        = 128
-	hashListImplement       = 4
+	AlgError        AlgID = 0x0000
+	AlgRSA          AlgID = 0x0001
+	AlgTDES         AlgID = 0x0003
+	AlgSHA1         AlgID = 0x0004
+	AlgHMAC         AlgID = 0x0005
+	AlgAES          AlgID = 0x0006
+	AlgMGF1         AlgID = 0x0007
+	AlgKeyedHash    AlgID = 0x0008
+	AlgXOR          AlgID = 0x000A
+	AlgSHA256       AlgID = 0x000B
+	AlgSHA384       AlgID = 0x000C
+	AlgSHA512       AlgID = 0x000D
+	AlgNull         AlgID = 0x0010
+	AlgSM3256       AlgID = 0x0012
+	AlgSM4          AlgID = 0x0013
+	AlgRSASSA       AlgID = 0x0014
+	AlgRSAES        AlgID = 0x0015
+	AlgRSAPSS       AlgID = 0x0016
+	AlgOAEP         AlgID = 0x0017
+	AlgECDSA        AlgID = 0x0018
+	AlgECDH         AlgID = 0x0019
+	AlgECDAA        AlgID = 0x001A
+	AlgSM2          AlgID = 0x001B
+	AlgECSchnorr    AlgID = 0x001C
+	AlgECMQV        AlgID = 0x001D
+	AlgKDF1SP80056A AlgID = 0x0020
+	AlgKDF2         AlgID = 0x0021
+	AlgKDF1SP800108 AlgID = 0x0022
+	AlgECC          AlgID = 0x0023
+	AlgSymCipher    AlgID = 0x0025
+	AlgCamellia     AlgID = 0x0026
+	AlgSHA3256      AlgID = 0x0027
+	AlgSHA3384      AlgID = 0x0028
+	AlgSHA3512      AlgID = 0x0029
+	AlgCMAC         AlgID = 0x003F
+	AlgCTR          AlgID = 0x0040
+	AlgOFB          AlgID = 0x0041
+	AlgCBC          AlgID = 0x0042
+	AlgCFB          AlgID = 0x0043
+	AlgECB          AlgID = 0x0044
+	AlgMLKEM        AlgID = 0x00A0
+	AlgMLDSA        AlgID = 0x00A1
+	AlgHashMLDSA    AlgID = 0x00A2
 )
+
+// MaxDigestSize is the length in bytes of the largest digest (SHA-512).
+const MaxDigestSize = 64
 
 var algNames = map[AlgID]string{
 	AlgRSA: "rsa", AlgTDES: "tdes", AlgSHA1: "sha1", AlgHMAC: "hmac", AlgAES: "aes",
@@ -95,8 +95,8 @@ func ParseAlg(name string) (AlgID, bool) {
 
 // HashAlgs lists the hash algorithms implemented, in ascending order of
 // identifier: what TPMI_ALG_HASH accepts and what a PCR bank may use.
-func HashAlgs() [hashListImplement]AlgID {
-	return [hashListImplement]AlgID{AlgSHA1, AlgSHA256, AlgSHA384, AlgSHA512}
+func HashAlgs() [4]AlgID {
+	return [4]AlgID{AlgSHA1, AlgSHA256, AlgSHA384, AlgSHA512}
 }
 
 // Hash gives the Go hash of an implemented hash algorithm, and false for

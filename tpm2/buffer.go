@@ -133,10 +133,8 @@ type AlgList []AlgID
 // Walk visits the identifiers.
 func (l *AlgList) Walk(c *Codec) { List[AlgID](c, (*[]AlgID)(l), maxAlgList) }
 
-// UINT8, UINT16, UINT32, UINT64 and YesNo are parameters of the basic types.
+// UINT16, UINT32, UINT64 and YesNo are parameters of the basic types.
 type (
-	// UINT8 is a parameter of one byte.
-	UINT8 uint8
 	// UINT16 is a parameter of two bytes.
 	UINT16 uint16
 	// UINT32 is a parameter of four bytes.
@@ -146,9 +144,6 @@ type (
 	// YesNo is a TPMI_YES_NO.
 	YesNo bool
 )
-
-// Walk visits the value.
-func (v *UINT8) Walk(c *Codec) { c.U8((*uint8)(v)) }
 
 // Walk visits the value.
 func (v *UINT16) Walk(c *Codec) { c.U16((*uint16)(v)) }

@@ -95,9 +95,6 @@ func (c *Codec) Param(w Walker) {
 	w.Walk(c)
 }
 
-// NextParam counts a parameter that the caller walks itself.
-func (c *Codec) NextParam() { c.param++ }
-
 func (c *Codec) take(n int) []byte {
 	if c.rc != RCSuccess {
 		return nil

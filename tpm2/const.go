@@ -283,5 +283,4 @@ const (
 	MaxSymDataSize   = 128        // bytes: MAX_SYM_DATA, data of a sealed object
 	MaxNVIndexSize   = 2048       // bytes
 	MaxCapBufferSize = 1024       // bytes of a GetCapability answer
-	MaxLabelSize     = 32         // bytes: LABEL_MAX_BUFFER
 )

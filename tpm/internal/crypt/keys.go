@@ -195,14 +195,9 @@ func GenerateECC(random io.Reader, curve tpm2.ECCCurve) (*ECCPrivate, error) {
 	return newECCPrivate(curve, key, d)
 }
 
-// CheckPoint tells whether (x, y) is on the curve; the point at infinity never
-// is. Coordinates may lack leading zeros or have some in excess.
-func CheckPoint(curve tpm2.ECCCurve, x, y []byte) bool {
-	_, ok := eccPoint(curve, x, y)
-	return ok
-}
-
-// eccPoint is the point for a key agreement.
+// eccPoint is the point for a key agreement; false where (x, y) is not on the
+// curve, which the point at infinity never is. Coordinates may lack leading
+// zeros or have some in excess.
 func eccPoint(curve tpm2.ECCCurve, x, y []byte) (*ecdh.PublicKey, bool) {
 	c, ok := agreeCurve(curve)
 	if !ok {

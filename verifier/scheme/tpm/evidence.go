@@ -83,9 +83,9 @@ func (p PCRs) set(alg tpm2.AlgID, i int, v []byte) error {
 	return nil
 }
 
-// banks are those that can be computed here, by name.
+// bankByName finds a bank that can be computed here.
 func bankByName(name string) (tpm2.AlgID, bool) {
-	for _, a := range []tpm2.AlgID{tpm2.AlgSHA1, tpm2.AlgSHA256, tpm2.AlgSHA384, tpm2.AlgSHA512} {
+	for _, a := range tpm2.HashAlgs() {
 		if a.String() == name {
 			return a, true
 		}
