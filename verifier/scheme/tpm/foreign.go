@@ -156,7 +156,7 @@ func parseGoAttestation(b []byte) (*Evidence, error) {
 }
 
 func bankOf(h crypto.Hash) tpm2.AlgID {
-	for _, a := range []tpm2.AlgID{tpm2.AlgSHA1, tpm2.AlgSHA256, tpm2.AlgSHA384, tpm2.AlgSHA512} {
+	for _, a := range tpm2.HashAlgs() {
 		if k, ok := a.Hash(); ok && k == h {
 			return a
 		}

@@ -109,7 +109,7 @@ func (a *appraisal) checkSignature(i int) tpm2.AlgID {
 }
 
 func bySize(n int) tpm2.AlgID {
-	for _, a := range []tpm2.AlgID{tpm2.AlgSHA1, tpm2.AlgSHA256, tpm2.AlgSHA384, tpm2.AlgSHA512} {
+	for _, a := range tpm2.HashAlgs() {
 		if a.DigestSize() == n {
 			return a
 		}
