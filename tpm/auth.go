@@ -90,7 +90,7 @@ func (e *Engine) parseAuthArea(c *call, body []byte) tpm2.RC {
 // readSessions reads the area's entries (RetrieveSessionData).
 func (e *Engine) readSessions(c *call, area []byte) tpm2.RC {
 	a := &c.auth
-	d := tpm2.NewDecoderFor(area, &impl)
+	d := tpm2.NewDecoderFor(area, &e.profile.impl)
 	for d.Remaining() > 0 {
 		i := a.n
 		if i == maxSessions {

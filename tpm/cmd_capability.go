@@ -48,7 +48,7 @@ func (e *Engine) getCapability(_ *call, in *getCapabilityIn, out *getCapabilityO
 	switch in.capability {
 	case tpm2.CapAlgs:
 		from := func(p tpm2.AlgProperty) bool { return p.Alg >= tpm2.AlgID(property) }
-		d.Algs = page(keep(implementedAlgs(), from), count, 8, more)
+		d.Algs = page(keep(e.profile.algorithms(), from), count, 8, more)
 	case tpm2.CapHandles:
 		list, rc := e.handlesFrom(tpm2.Handle(property))
 		if rc != tpm2.RCSuccess {
@@ -73,7 +73,7 @@ func (e *Engine) getCapability(_ *call, in *getCapabilityIn, out *getCapabilityO
 		d.PCRProperties = page(pcrPropertiesFrom(tpm2.PTPCR(property)), count, 8, more)
 	case tpm2.CapECCCurves:
 		from := func(c tpm2.ECCCurve) bool { return c >= tpm2.ECCCurve(property) }
-		d.Curves = page(keep(impl.Curves, from), count, 2, more)
+		d.Curves = page(keep(e.profile.impl.Curves, from), count, 2, more)
 	case tpm2.CapAuthPolicies:
 		if tpm2.Handle(property).Type() != tpm2.HTPermanent {
 			return tpm2.RCValue.P(2)
@@ -161,8 +161,8 @@ func (e *Engine) handlesFrom(h tpm2.Handle) ([]tpm2.Handle, tpm2.RC) {
 
 // commandsFrom lists the commands from a code on.
 func (e *Engine) commandsFrom(cc tpm2.CC) (list []tpm2.CCAttributes) {
-	for i := range e.commands.list {
-		if d := &e.commands.list[i]; d.cc >= cc {
+	for i := range e.profile.commands.list {
+		if d := &e.profile.commands.list[i]; d.cc >= cc {
 			list = append(list, d.attributes())
 		}
 	}
@@ -223,15 +223,16 @@ var algorithms = [...]tpm2.AlgProperty{
 	{Alg: tpm2.AlgECB, Properties: tpm2.AlgSymmetric | tpm2.AlgEncrypting},
 }
 
-// implementedAlgs is the algorithms whose kind has a list in impl and that are
-// in it, and the others.
-func implementedAlgs() []tpm2.AlgProperty {
+// algorithms is the algorithms whose kind has a list in the profile and that
+// are in it, and the others.
+func (p *profile) algorithms() []tpm2.AlgProperty {
+	impl := &p.impl
 	return keep(algorithms[:], func(p tpm2.AlgProperty) bool {
 		set := impl.Hashes
 		switch p.Properties {
 		case tpm2.AlgIsHash:
 		case tpm2.AlgSymmetric:
-			set = impl.Symmetric
+			return impl.Cipher(p.Alg) != nil
 		case tpm2.AlgSymmetric | tpm2.AlgEncrypting:
 			set = impl.SymModes
 		case tpm2.AlgAsymmetric | tpm2.AlgSigning, tpm2.AlgAsymmetric | tpm2.AlgEncrypting, tpm2.AlgAsymmetric | tpm2.AlgMethod:

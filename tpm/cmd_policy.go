@@ -319,7 +319,7 @@ func (e *Engine) policyCommandCode(c *call, in *policyCommandCodeIn, _ *none) tp
 	if s.CommandCode != 0 && s.CommandCode != in.code {
 		return tpm2.RCValue.P(1)
 	}
-	if e.commands.lookup(in.code) == nil {
+	if e.profile.commands.lookup(in.code) == nil {
 		return tpm2.RCPolicyCC.P(1)
 	}
 	extendPolicy(s, tpm2.CCPolicyCommandCode, binary.BigEndian.AppendUint32(nil, uint32(in.code)))

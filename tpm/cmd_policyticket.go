@@ -71,7 +71,7 @@ func (e *Engine) policyAuthorizeNV(c *call, _ *none, _ *none) tpm2.RC {
 		if rc := nvReadable(c.handles[0], index); rc != tpm2.RCSuccess {
 			return rc
 		}
-		dec := tpm2.NewDecoderFor(index.Data, &impl)
+		dec := tpm2.NewDecoderFor(index.Data, &e.profile.impl)
 		var alg tpm2.AlgID
 		var approved []byte
 		dec.HashAlg(&alg, false)

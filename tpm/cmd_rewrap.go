@@ -72,7 +72,7 @@ func (e *Engine) rewrap(c *call, in *rewrapIn, out *rewrapOut) tpm2.RC {
 		return rc
 	}
 	defer clear(seed)
-	if 2+newParent.Public.NameAlg.DigestSize()+len(inner) > impl.MaxPrivate() {
+	if 2+newParent.Public.NameAlg.DigestSize()+len(inner) > e.profile.impl.MaxPrivate() {
 		return tpm2.RCValue.P(1)
 	}
 	out.seed = secret

@@ -72,7 +72,7 @@ func TestRewrapBetweenTwins(t *testing.T) {
 		rewrap(second, first, d, name, seed), rewrap(first, second, cut, name, seed),
 		rewrap(first, second, d, buf16(nil), seed), rewrap(first, second, d[:20], name, seed),
 		rewrap(first, second, d, name, seed[:9]), rewrap(first, second, nil, name, seed),
-		rewrap(tpm2.RHNull, second, make([]byte, impl.MaxPrivate()-33), name, nil),
+		rewrap(tpm2.RHNull, second, make([]byte, nullProfile.impl.MaxPrivate()-33), name, nil),
 	} {
 		got, want := p.execute(cmd), p.o.execute(cmd)
 		if code(got) != code(want) || code(got) == tpm2.RCSuccess {

@@ -144,7 +144,7 @@ func (p *incrementalSelfTestOut) Walk(c *tpm2.Codec) { c.Param(&p.toDo) }
 // algorithms named are tested again even if they have been before; one that is
 // only a name for the use of others has no test.
 func (e *Engine) incrementalSelfTest(c *call, in *incrementalSelfTestIn, out *incrementalSelfTestOut) tpm2.RC {
-	known := implementedAlgs()
+	known := e.profile.algorithms()
 	for _, alg := range in.toTest {
 		if !slices.ContainsFunc(known, func(p tpm2.AlgProperty) bool { return p.Alg == alg }) {
 			return tpm2.RCValue.P(1)

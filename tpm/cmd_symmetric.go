@@ -158,7 +158,7 @@ type macScheme tpm2.AlgID
 func (m *macScheme) Walk(c *tpm2.Codec) {
 	alg := (*tpm2.AlgID)(m)
 	c.U16((*uint16)(alg))
-	if c.Decoding() && c.RC() == tpm2.RCSuccess && *alg != tpm2.AlgNull && !slices.Contains(impl.Hashes, *alg) {
+	if c.Decoding() && c.RC() == tpm2.RCSuccess && *alg != tpm2.AlgNull && !slices.Contains(c.Accepts().Hashes, *alg) {
 		c.Fail(tpm2.RCSymmetric)
 	}
 }

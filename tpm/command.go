@@ -72,7 +72,7 @@ func define[I, O any, PI walkPtr[I], PO walkPtr[O]](d command, handler func(e *E
 			in    I
 			out   O
 		}
-		m.codec = tpm2.NewDecoderFor(c.params, &impl)
+		m.codec = tpm2.NewDecoderFor(c.params, &e.profile.impl)
 		PI(&m.in).Walk(&m.codec)
 		if rc := m.codec.RC(); rc != tpm2.RCSuccess {
 			return rc

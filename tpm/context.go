@@ -55,7 +55,7 @@ func (e *Engine) openContext(x *tpm2.Context, content tpm2.Walker) tpm2.RC {
 	if rc := crypt.Decrypt(contextCipher, k.cipher, tpm2.AlgCFB, k.iv, data); rc != tpm2.RCSuccess {
 		panic("cannot decrypt a context: " + rc.Error())
 	}
-	dec := tpm2.NewDecoderFor(data[1:], &impl)
+	dec := tpm2.NewDecoderFor(data[1:], &e.profile.impl)
 	if content.Walk(&dec); data[0] != contextVersion || dec.RC() != tpm2.RCSuccess || dec.Remaining() != 0 {
 		// It was saved by another version, before the TPM moved here.
 		return tpm2.RCIntegrity

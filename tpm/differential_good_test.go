@@ -161,7 +161,7 @@ func comparisonOf(d *command, cmd []byte) (in policyNVIn, ok bool) {
 		}
 		b = rest
 	}
-	dec := tpm2.NewDecoderFor(b, &impl)
+	dec := tpm2.NewDecoderFor(b, &nullProfile.impl)
 	in.Walk(&dec)
 	return in, dec.RC() == tpm2.RCSuccess
 }

@@ -19,24 +19,24 @@ var (
 // libtpms is what Debian's swtpm implements besides: where a command's
 // parameters decode differently under it, the two cannot be compared.
 var libtpms = tpm2.Implementation{
-	Hashes:  impl.Hashes,
+	Hashes:  nullProfile.impl.Hashes,
 	RSABits: []uint16{1024, 2048, 3072},
 	Curves: []tpm2.ECCCurve{tpm2.CurveP192, tpm2.CurveP224, tpm2.CurveP256, tpm2.CurveP384, tpm2.CurveP521,
 		tpm2.CurveBNP256, tpm2.CurveBNP638, tpm2.CurveSM2},
-	Symmetric:  []tpm2.AlgID{tpm2.AlgAES, tpm2.AlgCamellia, tpm2.AlgTDES},
-	SymBits:    impl.SymBits,
-	RSASchemes: impl.RSASchemes,
+	Ciphers: []tpm2.Cipher{{Alg: tpm2.AlgTDES, KeyBits: []uint16{128, 192}}, {Alg: tpm2.AlgAES, KeyBits: []uint16{128, 256}},
+		{Alg: tpm2.AlgCamellia, KeyBits: []uint16{128, 256}}},
+	RSASchemes: nullProfile.impl.RSASchemes,
 	ECCSchemes: []tpm2.AlgID{tpm2.AlgECDSA, tpm2.AlgECDAA, tpm2.AlgSM2, tpm2.AlgECSchnorr, tpm2.AlgECDH, tpm2.AlgECMQV},
 	SymModes: []tpm2.AlgID{tpm2.AlgCTR, tpm2.AlgOFB, tpm2.AlgCBC, tpm2.AlgCFB, tpm2.AlgECB,
 		tpm2.AlgCMAC},
 	MaxRSABytes: 384,
-	MaxHashes:   impl.MaxHashes,
+	MaxHashes:   nullProfile.impl.MaxHashes,
 }
 
 // alike reports whether both decode the parameters alike.
 func alike(d *command, params []byte) bool {
 	a, b := d.newParams(), d.newParams()
-	x, y := tpm2.NewDecoderFor(params, &impl), tpm2.NewDecoderFor(params, &libtpms)
+	x, y := tpm2.NewDecoderFor(params, &nullProfile.impl), tpm2.NewDecoderFor(params, &libtpms)
 	a.Walk(&x)
 	b.Walk(&y)
 	return x.RC() == y.RC() && x.Remaining() == y.Remaining()

@@ -53,7 +53,7 @@ func (c *Config) check() error {
 // Engine is one TPM. It serves one caller at a time.
 type Engine struct {
 	cfg      Config
-	commands *commandSet
+	profile  *profile
 	buffer   uint32
 	instance [16]byte
 	tests    crypt.Tests
@@ -112,20 +112,6 @@ const (
 	shutdownClear
 	shutdownState
 )
-
-// impl is what this engine implements, as its decoders hold it.
-var impl = tpm2.Implementation{
-	Hashes:      []tpm2.AlgID{tpm2.AlgSHA1, tpm2.AlgSHA256, tpm2.AlgSHA384, tpm2.AlgSHA512},
-	RSABits:     []uint16{2048, 3072},
-	Curves:      []tpm2.ECCCurve{tpm2.CurveP256, tpm2.CurveP384},
-	Symmetric:   []tpm2.AlgID{tpm2.AlgAES},
-	SymBits:     []uint16{128, 256},
-	RSASchemes:  []tpm2.AlgID{tpm2.AlgRSASSA, tpm2.AlgRSAPSS, tpm2.AlgRSAES, tpm2.AlgOAEP},
-	ECCSchemes:  []tpm2.AlgID{tpm2.AlgECDSA, tpm2.AlgECDH},
-	SymModes:    []tpm2.AlgID{tpm2.AlgCTR, tpm2.AlgOFB, tpm2.AlgCBC, tpm2.AlgCFB, tpm2.AlgECB},
-	MaxRSABytes: 384,
-	MaxHashes:   pcr.Banks,
-}
 
 // BufferSize is the size in bytes of the largest command and response.
 func (e *Engine) BufferSize() uint32 { return e.buffer }

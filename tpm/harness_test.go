@@ -40,7 +40,7 @@ func progress(d *command, b []byte) (rc tpm2.RC, off int) {
 
 // progressIn is progress with the number of the parameter that ended it.
 func progressIn(d *command, b []byte) (rc tpm2.RC, param, off int) {
-	dec := tpm2.NewDecoderFor(b, &impl)
+	dec := tpm2.NewDecoderFor(b, &nullProfile.impl)
 	d.newParams().Walk(&dec)
 	return dec.RC().Base(), int(dec.RC()>>8) & 0xF, len(b) - dec.Remaining()
 }
@@ -114,7 +114,7 @@ func TestEveryCommandsParameters(t *testing.T) {
 				t.Fatalf("no parameters found: %x ends in %v at %d", b, rc, off)
 			}
 			in := d.newParams()
-			dec := tpm2.NewDecoderFor(b, &impl)
+			dec := tpm2.NewDecoderFor(b, &nullProfile.impl)
 			in.Walk(&dec)
 			if out := tpm2.Marshal(in); !bytes.Equal(out, b) {
 				t.Fatalf("%x decodes, and encodes to %x", b, out)

@@ -17,18 +17,18 @@ var hostileCount = flag.Int("hostile.n", 400, "keys of TestStrangeKeys")
 // strangeKey is a random public and sensitive area, near enough to a key that
 // LoadExternal takes many.
 func strangeKey(h *history) (pub tpm2.Public, sens *tpm2.Sensitive) {
-	hash := func() tpm2.AlgID { return pick(h, impl.Hashes) }
-	pub.NameAlg = pick(h, append([]tpm2.AlgID{tpm2.AlgNull, tpm2.AlgNull}, impl.Hashes...))
+	hash := func() tpm2.AlgID { return pick(h, nullProfile.impl.Hashes) }
+	pub.NameAlg = pick(h, append([]tpm2.AlgID{tpm2.AlgNull, tpm2.AlgNull}, nullProfile.impl.Hashes...))
 	pub.Attributes = tpm2.ObjectAttributes(h.Uint32()) & (tpm2.ObjSign | tpm2.ObjDecrypt | tpm2.ObjRestricted |
 		tpm2.ObjNoDA | tpm2.ObjEncryptedDuplication | tpm2.ObjAdminWithPolicy)
 	pub.Attributes |= tpm2.ObjUserWithAuth
 	pub.Type = pick(h, []tpm2.AlgID{tpm2.AlgRSA, tpm2.AlgECC, tpm2.AlgKeyedHash, tpm2.AlgSymCipher})
 	pub.Symmetric = tpm2.SymDef{Alg: tpm2.AlgNull}
 	if h.IntN(2) == 0 || pub.Type == tpm2.AlgSymCipher {
-		mode := pick(h, append([]tpm2.AlgID{tpm2.AlgNull, tpm2.AlgCFB}, impl.SymModes...))
-		pub.Symmetric = tpm2.SymDef{Alg: tpm2.AlgAES, KeyBits: pick(h, impl.SymBits), Mode: mode}
+		mode := pick(h, append([]tpm2.AlgID{tpm2.AlgNull, tpm2.AlgCFB}, nullProfile.impl.SymModes...))
+		pub.Symmetric = tpm2.SymDef{Alg: tpm2.AlgAES, KeyBits: pick(h, nullProfile.impl.Cipher(tpm2.AlgAES).KeyBits), Mode: mode}
 	}
-	schemes := map[tpm2.AlgID][]tpm2.AlgID{tpm2.AlgRSA: impl.RSASchemes, tpm2.AlgECC: impl.ECCSchemes,
+	schemes := map[tpm2.AlgID][]tpm2.AlgID{tpm2.AlgRSA: nullProfile.impl.RSASchemes, tpm2.AlgECC: nullProfile.impl.ECCSchemes,
 		tpm2.AlgKeyedHash: {tpm2.AlgHMAC, tpm2.AlgXOR}}
 	pub.Scheme = tpm2.Scheme{Alg: pick(h, append([]tpm2.AlgID{tpm2.AlgNull}, schemes[pub.Type]...)), Hash: hash(),
 		KDF: tpm2.AlgKDF1SP800108}
@@ -36,7 +36,7 @@ func strangeKey(h *history) (pub tpm2.Public, sens *tpm2.Sensitive) {
 	sens = &tpm2.Sensitive{Type: pub.Type, AuthValue: make([]byte, h.IntN(3)), SeedValue: make([]byte, pick(h, []int{0, 16, 32}))}
 	switch pub.Type {
 	case tpm2.AlgRSA:
-		pub.KeyBits, pub.Exponent = pick(h, impl.RSABits), pick(h, []uint32{0, 0, 0, 0, 7, 65537, 8, 0xFFFFFFFF, 1 << 31})
+		pub.KeyBits, pub.Exponent = pick(h, nullProfile.impl.RSABits), pick(h, []uint32{0, 0, 0, 0, 7, 65537, 8, 0xFFFFFFFF, 1 << 31})
 		half := int(pub.KeyBits) / 2
 		p, q := oddNumber(h.Rand, half, false), oddNumber(h.Rand, half, false)
 		p.SetBit(p, half-2, 1)
@@ -51,7 +51,7 @@ func strangeKey(h *history) (pub tpm2.Public, sens *tpm2.Sensitive) {
 		n := new(big.Int).Mul(p, q)
 		pub.Unique, sens.Sensitive = n.Bytes(), p.Bytes()
 	case tpm2.AlgECC:
-		pub.Curve = pick(h, impl.Curves)
+		pub.Curve = pick(h, nullProfile.impl.Curves)
 		curve, generator := ecdh.P256(), elliptic.P256().Params()
 		if pub.Curve == tpm2.CurveP384 {
 			curve, generator = ecdh.P384(), elliptic.P384().Params()

@@ -58,7 +58,7 @@ func (e *Engine) propertiesFrom(p tpm2.PT) []tpm2.TaggedProperty {
 
 // fixedProperties are those that a TPM keeps while it runs.
 func (e *Engine) fixedProperties() []tpm2.TaggedProperty {
-	commands := uint32(len(e.commands.list))
+	commands := uint32(len(e.profile.commands.list))
 	list := make([]tpm2.TaggedProperty, 0, ptGroup/4)
 	list = append(list, []tpm2.TaggedProperty{
 		{Property: tpm2.PTFamilyIndicator, Value: specFamily},
@@ -130,7 +130,7 @@ func (e *Engine) variableProperties() []tpm2.TaggedProperty {
 		{Property: tpm2.PTNVCounters, Value: uint32(s.nv.Counters())},
 		{Property: tpm2.PTNVCountersAvail, Value: uint32(s.nv.CountersAvailable(persistent))},
 		{Property: tpm2.PTAlgorithmSet, Value: s.algorithmSet},
-		{Property: tpm2.PTLoadedCurves, Value: uint32(len(impl.Curves))},
+		{Property: tpm2.PTLoadedCurves, Value: uint32(len(e.profile.impl.Curves))},
 		{Property: tpm2.PTLockoutCounter, Value: s.lockout.FailedTries},
 		{Property: tpm2.PTMaxAuthFail, Value: s.lockout.MaxTries},
 		{Property: tpm2.PTLockoutInterval, Value: s.lockout.RecoveryTime},

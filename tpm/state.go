@@ -146,7 +146,7 @@ func (e *Engine) decode(env *blob.Envelope, want func(sectionKind) bool) error {
 			return fmt.Errorf("%w: section 0x%04x needs a reader of %d", blob.ErrVersion, s.tag, got.MinVersion)
 		}
 		// The state outlives the bytes it was read from.
-		dec := tpm2.NewDecoderFor(append([]byte(nil), got.Data...), &impl)
+		dec := tpm2.NewDecoderFor(append([]byte(nil), got.Data...), &e.profile.impl)
 		s.walk(e, &dec)
 		if dec.RC() != tpm2.RCSuccess || got.Version == sectionVersion && dec.Remaining() != 0 {
 			return fmt.Errorf("%w: section 0x%04x does not decode", blob.ErrDamaged, s.tag)
@@ -174,7 +174,7 @@ func newEngine(cfg Config) (*Engine, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, commands: registry, buffer: DefaultBufferSize}
+	e := &Engine{cfg: cfg, profile: &nullProfile, buffer: DefaultBufferSize}
 	if cfg.BufferSize != 0 {
 		e.buffer = cfg.BufferSize
 	}

@@ -5,7 +5,7 @@ package tpm2
 
 // HashAlg walks a TPMI_ALG_HASH; AlgNull passes where null is set. Another
 // algorithm is RCHash.
-func (c *Codec) HashAlg(a *AlgID, null bool) { c.alg(a, c.accepts().Hashes, null, RCHash) }
+func (c *Codec) HashAlg(a *AlgID, null bool) { c.alg(a, c.Accepts().Hashes, null, RCHash) }
 
 // alg walks an algorithm identifier out of a set, else rc.
 func (c *Codec) alg(a *AlgID, set []AlgID, null bool, rc RC) {
@@ -36,7 +36,7 @@ type SymModeOrNull AlgID
 
 // Walk visits the identifier.
 func (m *SymModeOrNull) Walk(c *Codec) {
-	c.alg((*AlgID)(m), c.accepts().SymModes, true, RCMode)
+	c.alg((*AlgID)(m), c.Accepts().SymModes, true, RCMode)
 }
 
 // Hierarchy is a TPMI_RH_HIERARCHY+ inside a structure: owner, endorsement,
@@ -56,7 +56,7 @@ func (h *Hierarchy) Walk(c *Codec) {
 // Walk visits a TPMI_ECC_CURVE; a curve that is not implemented is RCCurve.
 func (e *ECCCurve) Walk(c *Codec) {
 	c.U16((*uint16)(e))
-	if c.mode == modeDecode && c.rc == RCSuccess && !has(c.accepts().Curves, *e) {
+	if c.mode == modeDecode && c.rc == RCSuccess && !has(c.Accepts().Curves, *e) {
 		c.Fail(RCCurve)
 	}
 }
@@ -88,15 +88,17 @@ func (s *SymDef) walk(c *Codec, null, xor bool) {
 		c.HashAlg(&a, false)
 		s.KeyBits = uint16(a)
 		return
-	case !has(c.accepts().Symmetric, s.Alg):
+	}
+	cipher := c.Accepts().Cipher(s.Alg)
+	if cipher == nil {
 		c.Fail(RCSymmetric)
 		return
 	}
 	c.U16(&s.KeyBits)
-	if c.mode == modeDecode && c.rc == RCSuccess && !has(c.accepts().SymBits, s.KeyBits) {
+	if c.mode == modeDecode && c.rc == RCSuccess && !has(cipher.KeyBits, s.KeyBits) {
 		c.Fail(RCValue)
 	}
-	c.alg(&s.Mode, c.accepts().SymModes, true, RCMode)
+	c.alg(&s.Mode, c.Accepts().SymModes, true, RCMode)
 }
 
 // SymDefObject is a parameter of type TPMT_SYM_DEF_OBJECT+.
@@ -148,7 +150,7 @@ var sigSchemes = [...]AlgID{AlgHMAC, AlgRSASSA, AlgRSAPSS, AlgECDSA, AlgECDAA, A
 // Walk visits the scheme.
 func (s *SigScheme) Walk(c *Codec) {
 	c.U16((*uint16)(&s.Alg))
-	if c.rc == RCSuccess && s.Alg != AlgNull && !s.Alg.isSigning(c.accepts()) {
+	if c.rc == RCSuccess && s.Alg != AlgNull && !s.Alg.isSigning(c.Accepts()) {
 		c.Fail(RCScheme)
 	}
 	(*Scheme)(s).details(c)

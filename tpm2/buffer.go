@@ -72,7 +72,7 @@ func (b *IV) Walk(c *Codec) { c.Buffer((*[]byte)(b), maxIV) }
 func (b *Timeout) Walk(c *Codec) { c.Buffer((*[]byte)(b), maxTimeout) }
 
 // Walk visits the bytes.
-func (b *RSAPublicKey) Walk(c *Codec) { c.Buffer((*[]byte)(b), c.accepts().MaxRSABytes) }
+func (b *RSAPublicKey) Walk(c *Codec) { c.Buffer((*[]byte)(b), c.Accepts().MaxRSABytes) }
 
 // Walk visits the bytes.
 func (b *ECCParameter) Walk(c *Codec) { c.Buffer((*[]byte)(b), maxECCParameter) }
@@ -81,13 +81,13 @@ func (b *ECCParameter) Walk(c *Codec) { c.Buffer((*[]byte)(b), maxECCParameter) 
 func (b *SensitiveData) Walk(c *Codec) { c.Buffer((*[]byte)(b), MaxSymDataSize) }
 
 // Walk visits the bytes.
-func (b *EncryptedSecret) Walk(c *Codec) { c.Buffer((*[]byte)(b), c.accepts().MaxRSABytes) }
+func (b *EncryptedSecret) Walk(c *Codec) { c.Buffer((*[]byte)(b), c.Accepts().MaxRSABytes) }
 
 // Walk visits the bytes.
 func (b *IDObject) Walk(c *Codec) { c.Buffer((*[]byte)(b), maxIDObject) }
 
 // Walk visits the bytes.
-func (b *Private) Walk(c *Codec) { c.Buffer((*[]byte)(b), c.accepts().MaxPrivate()) }
+func (b *Private) Walk(c *Codec) { c.Buffer((*[]byte)(b), c.Accepts().MaxPrivate()) }
 
 // Walk visits the bytes.
 func (b *ContextData) Walk(c *Codec) { c.Buffer((*[]byte)(b), maxContextData) }

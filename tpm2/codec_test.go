@@ -106,7 +106,7 @@ func TestResponseCodeNumbers(t *testing.T) {
 // TestDecodeErrors holds the codes of Part 2 for what a structure may not be.
 func TestDecodeErrors(t *testing.T) {
 	engine := &Implementation{Hashes: []AlgID{AlgSHA256}, RSABits: []uint16{2048}, MaxRSABytes: 256,
-		Symmetric: []AlgID{AlgAES}, SymBits: []uint16{128}, SymModes: []AlgID{AlgCFB}, MaxHashes: 1,
+		Ciphers: []Cipher{{AlgAES, []uint16{128}}}, SymModes: []AlgID{AlgCFB}, MaxHashes: 1,
 		RSASchemes: []AlgID{AlgRSASSA}, ECCSchemes: []AlgID{AlgECDSA}, Curves: []ECCCurve{CurveP256}}
 	for _, c := range []struct {
 		name string

@@ -7,13 +7,28 @@ type Implementation struct {
 	Hashes      []AlgID    // hash algorithms
 	RSABits     []uint16   // RSA key sizes in bits
 	Curves      []ECCCurve // elliptic curves
-	Symmetric   []AlgID    // block ciphers
-	SymBits     []uint16   // key sizes in bits, the same for every cipher
+	Ciphers     []Cipher   // block ciphers
 	RSASchemes  []AlgID    // schemes of RSA keys, signing and encrypting
 	ECCSchemes  []AlgID    // schemes of ECC keys
 	SymModes    []AlgID    // modes of block ciphers
 	MaxRSABytes int        // bytes of the largest RSA modulus
 	MaxHashes   int        // entries of a TPML_PCR_SELECTION, one per hash
+}
+
+// Cipher is a block cipher with its key sizes in bits.
+type Cipher struct {
+	Alg     AlgID
+	KeyBits []uint16
+}
+
+// Cipher gives the entry of a block cipher, nil where it is not implemented.
+func (i *Implementation) Cipher(alg AlgID) *Cipher {
+	for k := range i.Ciphers {
+		if i.Ciphers[k].Alg == alg {
+			return &i.Ciphers[k]
+		}
+	}
+	return nil
 }
 
 // MaxPrivate is the length in bytes of the largest TPM2B_PRIVATE: both integrity
@@ -36,8 +51,10 @@ var acceptAll = Implementation{
 	RSABits: []uint16{1024, 2048, 3072, 4096},
 	Curves: []ECCCurve{CurveP192, CurveP224, CurveP256, CurveP384, CurveP521,
 		CurveBNP256, CurveBNP638, CurveSM2},
-	Symmetric:   []AlgID{AlgAES, AlgSM4, AlgCamellia, AlgTDES},
-	SymBits:     []uint16{128, 192, 256},
+	Ciphers: []Cipher{
+		{AlgTDES, []uint16{128, 192}}, {AlgAES, []uint16{128, 192, 256}},
+		{AlgSM4, []uint16{128}}, {AlgCamellia, []uint16{128, 192, 256}},
+	},
 	RSASchemes:  []AlgID{AlgRSASSA, AlgRSAPSS, AlgRSAES, AlgOAEP},
 	ECCSchemes:  []AlgID{AlgECDSA, AlgECDAA, AlgSM2, AlgECSchnorr, AlgECDH, AlgECMQV},
 	SymModes:    []AlgID{AlgCTR, AlgOFB, AlgCBC, AlgCFB, AlgECB, AlgCMAC},
@@ -45,8 +62,8 @@ var acceptAll = Implementation{
 	MaxHashes:   16,
 }
 
-// accepts is the Implementation in force.
-func (c *Codec) accepts() *Implementation {
+// Accepts is the Implementation in force: what a decoder takes.
+func (c *Codec) Accepts() *Implementation {
 	if c.impl == nil {
 		return &acceptAll
 	}

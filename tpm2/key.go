@@ -41,7 +41,7 @@ func (p *PublicParms) walkParms(c *Codec) {
 	if c.rc != RCSuccess {
 		return
 	}
-	impl := c.accepts()
+	impl := c.Accepts()
 	switch p.Type {
 	case AlgKeyedHash:
 		(*KeyedHashScheme)(&p.Scheme).Walk(c)
@@ -167,7 +167,7 @@ func (s *Sensitive) Walk(c *Codec) {
 	}
 	switch s.Type {
 	case AlgRSA:
-		c.Buffer(&s.Sensitive, c.accepts().MaxRSABytes/2)
+		c.Buffer(&s.Sensitive, c.Accepts().MaxRSABytes/2)
 	case AlgECC:
 		c.Buffer(&s.Sensitive, maxECCParameter)
 	case AlgKeyedHash:
@@ -232,7 +232,7 @@ func (s *Signature) Walk(c *Codec) {
 	if s.Alg == AlgNull && c.impl == nil {
 		return
 	}
-	if c.rc == RCSuccess && !s.Alg.isSigning(c.accepts()) {
+	if c.rc == RCSuccess && !s.Alg.isSigning(c.Accepts()) {
 		c.Fail(RCScheme)
 	}
 	c.HashAlg(&s.Hash, false)

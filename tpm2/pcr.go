@@ -59,7 +59,7 @@ type PCRSelectionList []PCRSelection
 
 // Walk visits the selections.
 func (l *PCRSelectionList) Walk(c *Codec) {
-	List[PCRSelection](c, (*[]PCRSelection)(l), c.accepts().MaxHashes)
+	List[PCRSelection](c, (*[]PCRSelection)(l), c.Accepts().MaxHashes)
 }
 
 // HA is a TPMT_HA (Part 2, 10.3.2): a hash algorithm and its digest.
@@ -78,4 +78,4 @@ func (h *HA) Walk(c *Codec) {
 type DigestValues []HA
 
 // Walk visits the digests.
-func (l *DigestValues) Walk(c *Codec) { List[HA](c, (*[]HA)(l), c.accepts().MaxHashes) }
+func (l *DigestValues) Walk(c *Codec) { List[HA](c, (*[]HA)(l), c.Accepts().MaxHashes) }
