@@ -52,17 +52,26 @@ func (e *Engine) create(c *call, in *createIn, out *createOut) tpm2.RC {
 	if rc := in.check(parent); rc != tpm2.RCSuccess {
 		return rc
 	}
-	src := crypt.Source{Random: e.cfg.Entropy, Cancel: c.canceled}
-	e.requireKey(in.public.Type)
-	key, rc := crypt.CreateObject(&in.public.Public, in.sensitive.UserAuth, in.sensitive.Data, &src)
+	o, rc := e.newChild(c, parent, &in.public.Public, &in.sensitive)
 	if rc != tpm2.RCSuccess {
 		return rc
 	}
-	defer key.Wipe()
-	o := object.NewChild(key, parent)
+	defer o.Wipe()
 	e.describe(c, in, o, parent.Public.NameAlg, parent.Name, parent.QualifiedName, &out.created)
 	out.private, rc = crypt.SensitiveToPrivate(parent.Key, o.Name, o.Public.NameAlg, o.Sensitive, e.cfg.Entropy)
 	return rc
+}
+
+// newChild makes an ordinary object below a parent. The template has been
+// checked.
+func (e *Engine) newChild(c *call, parent *object.Object, pub *tpm2.Public, sens *tpm2.SensitiveCreate) (*object.Object, tpm2.RC) {
+	src := crypt.Source{Random: e.cfg.Entropy, Cancel: c.canceled}
+	e.requireKey(pub.Type)
+	key, rc := crypt.CreateObject(pub, sens.UserAuth, sens.Data, &src)
+	if rc != tpm2.RCSuccess {
+		return nil, rc
+	}
+	return object.NewChild(key, parent), tpm2.RCSuccess
 }
 
 type loadIn struct {

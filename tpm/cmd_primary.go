@@ -65,11 +65,24 @@ func (e *Engine) createPrimary(c *call, in *createIn, out *createPrimaryOut) tpm
 	if rc := in.check(nil); rc != tpm2.RCSuccess {
 		return rc
 	}
+	o, rc := e.newPrimary(c, &in.public.Public, &in.sensitive)
+	if rc != tpm2.RCSuccess {
+		return rc
+	}
+	parent := e.entityName(c.handles[0])
+	e.describe(c, in, o, tpm2.AlgNull, parent, parent, &out.created)
+	out.name = o.Name
+	c.handle, rc = e.state.objects.Add(o)
+	return rc
+}
+
+// newPrimary makes a primary object of the hierarchy that is the command's
+// first handle. The template has been checked.
+func (e *Engine) newPrimary(c *call, pub *tpm2.Public, sens *tpm2.SensitiveCreate) (*object.Object, tpm2.RC) {
 	h := c.handles[0]
 	hierarchies := &e.state.hierarchies
-	pub := &in.public.Public
 	src := crypt.Source{
-		Primary: crypt.NewPrimaryDRBG(hierarchies.Get(h).Seed, pub.Name(), in.sensitive.Data),
+		Primary: crypt.NewPrimaryDRBG(hierarchies.Get(h).Seed, pub.Name(), sens.Data),
 		Cancel:  c.canceled,
 	}
 	defer src.Primary.Wipe()
@@ -78,15 +91,11 @@ func (e *Engine) createPrimary(c *call, in *createIn, out *createPrimaryOut) tpm
 		src.Proofs = [][]byte{hierarchies.Owner.Proof, hierarchies.Endorsement.Proof}
 	}
 	e.requireKey(pub.Type)
-	key, rc := crypt.CreateObject(pub, in.sensitive.UserAuth, in.sensitive.Data, &src)
+	key, rc := crypt.CreateObject(pub, sens.UserAuth, sens.Data, &src)
 	if rc != tpm2.RCSuccess {
-		return rc
+		return nil, rc
 	}
-	o := object.NewPrimary(key, h)
-	e.describe(c, in, o, tpm2.AlgNull, e.entityName(h), e.entityName(h), &out.created)
-	out.name = o.Name
-	c.handle, rc = e.state.objects.Add(o)
-	return rc
+	return object.NewPrimary(key, h), tpm2.RCSuccess
 }
 
 // check checks the parameters and trims the authorization value; parent is nil

@@ -86,6 +86,12 @@ func goodLater(cc tpm2.CC) [][]byte {
 	case tpm2.CCECDHZGen:
 		p := elliptic.P256().Params()
 		return [][]byte{buf16(append(buf16(p.Gx.Bytes()), buf16(p.Gy.Bytes())...))}
+	case tpm2.CCCreateLoaded:
+		parent := derivationParent(tpm2.AlgSHA256)
+		data := hmacKey(0, tpm2.Scheme{Alg: tpm2.AlgNull})
+		return [][]byte{append(buf16(make([]byte, 4)), buf16(eccSigning())...), append(buf16(make([]byte, 4)), buf16(keyedHash())...),
+			append(buf16(make([]byte, 4)), buf16(tpm2.Marshal(&parent))...),
+			append(buf16(make([]byte, 4)), buf16(derived(data, 0, "label", "context"))...)}
 	case tpm2.CCNVSetBits:
 		return [][]byte{{0, 0, 0, 0, 0, 0, 0, 1}, {0x80, 0, 0, 0, 0, 0, 1, 0}}
 	case tpm2.CCNVChangeAuth:

@@ -13,6 +13,7 @@ type handleKind uint8
 const (
 	anObject          handleKind = iota // TPMI_DH_OBJECT
 	anObjectOrNull                      // TPMI_DH_OBJECT+
+	aParentOrNull                       // TPMI_DH_PARENT+
 	anEntity                            // TPMI_DH_ENTITY
 	anEntityOrNull                      // TPMI_DH_ENTITY+
 	aPCR                                // TPMI_DH_PCR
@@ -40,6 +41,8 @@ func (k handleKind) allows(h tpm2.Handle) bool {
 		return isObject(h)
 	case anObjectOrNull:
 		return isObject(h) || h == tpm2.RHNull
+	case aParentOrNull:
+		return isObject(h) || isHierarchy(h) || h == tpm2.RHNull
 	case anEntity:
 		return isEntity(h)
 	case anEntityOrNull:

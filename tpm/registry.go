@@ -16,7 +16,7 @@ type commandSet struct {
 // registry is the chapters of Part 3 in their files.
 var registry = func() *commandSet {
 	all := slices.Concat(startupCommands, sessionCommands,
-		primaryCommands, objectCommands, credentialCommands, contextCommands, duplicationCommands, testParmsCommands,
+		primaryCommands, objectCommands, createLoadedCommands, credentialCommands, contextCommands, duplicationCommands, testParmsCommands,
 		policyCommands, policyBindCommands, policyApprovedCommands, policyConditionCommands,
 		integrityCommands, nvCommands, nvSpecialCommands, hierarchyCommands, lockoutCommands, clockCommands, capabilityCommands,
 		selfTestCommands, randomCommands, asymmetricCommands, symmetricCommands, sequenceCommands,

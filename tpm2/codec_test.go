@@ -25,6 +25,10 @@ func structures() map[string]func() Walker {
 				Scheme: Scheme{Alg: AlgXOR, Hash: AlgSHA1, KDF: AlgKDF1SP800108}},
 				NameAlg: AlgSHA384, Unique: []byte{1, 2}}
 		},
+		"derived template": func() Walker {
+			return &DerivedTemplate{Public{PublicParms: PublicParms{Type: AlgKeyedHash, Scheme: Scheme{Alg: AlgNull}},
+				NameAlg: AlgSHA256}, Derive{[]byte("label"), []byte("context")}}
+		},
 		"sensitive": func() Walker {
 			return &Sensitive{AlgECC, Digest{1}, Digest{2, 3}, []byte{4}}
 		},

@@ -39,6 +39,11 @@ func (i *Implementation) MaxPrivate() int {
 	return 4*digest + 2 + 2 + 2 + i.MaxRSABytes/2*5
 }
 
+// MaxTemplate is the length in bytes of the largest TPM2B_TEMPLATE: the
+// structure that the reference code keeps a TPMT_PUBLIC in, 100 bytes besides
+// the modulus of the largest RSA key.
+func (i *Implementation) MaxTemplate() int { return 100 + i.MaxRSABytes }
+
 // NewDecoderFor reads from b what impl accepts.
 func NewDecoderFor(b []byte, impl *Implementation) Codec {
 	return Codec{buf: b, mode: modeDecode, impl: impl}

@@ -79,11 +79,7 @@ type Public struct {
 func (p *Public) Walk(c *Codec) { p.walk(c, false) }
 
 func (p *Public) walk(c *Codec, nullName bool) {
-	p.walkType(c)
-	c.HashAlg(&p.NameAlg, nullName)
-	p.Attributes.Walk(c)
-	p.AuthPolicy.Walk(c)
-	p.walkParms(c)
+	p.walkHead(c, nullName)
 	if c.rc != RCSuccess {
 		return
 	}
@@ -95,6 +91,15 @@ func (p *Public) walk(c *Codec, nullName bool) {
 	default:
 		(*Digest)(&p.Unique).Walk(c)
 	}
+}
+
+// walkHead visits what comes before unique.
+func (p *Public) walkHead(c *Codec, nullName bool) {
+	p.walkType(c)
+	c.HashAlg(&p.NameAlg, nullName)
+	p.Attributes.Walk(c)
+	p.AuthPolicy.Walk(c)
+	p.walkParms(c)
 }
 
 // Name computes the object's Name: nameAlg and the digest of the public area
@@ -137,6 +142,34 @@ type SizedPublicOrNull struct{ Public }
 func (p *SizedPublicOrNull) Walk(c *Codec) {
 	c.Sized(false, func(c *Codec) { p.Public.walk(c, true) })
 }
+
+// Template is a TPM2B_TEMPLATE (Part 2, 12.2.6), in its wire form, since the
+// parent says what is in it: a TPMT_PUBLIC, or the DerivedTemplate of a derived
+// object. At most Implementation.MaxTemplate bytes.
+type Template []byte
+
+// Walk visits the bytes.
+func (t *Template) Walk(c *Codec) { c.Buffer((*[]byte)(t), c.Accepts().MaxTemplate()) }
+
+// DerivedTemplate is a TPMT_TEMPLATE with the unique of a derived object: what
+// it is derived by.
+type DerivedTemplate struct {
+	Public
+	Derive
+}
+
+// Walk visits the template; a null nameAlg is RCHash.
+func (t *DerivedTemplate) Walk(c *Codec) { t.Public.walkHead(c, false); t.Derive.Walk(c) }
+
+// Derive is a TPMS_DERIVE (Part 2, 11.1.11): by what an object is derived from
+// its parent, at most 32 bytes each.
+type Derive struct{ Label, Context []byte }
+
+// maxLabel is the length in bytes of the largest TPM2B_LABEL.
+const maxLabel = 32
+
+// Walk visits the fields.
+func (d *Derive) Walk(c *Codec) { c.Buffer(&d.Label, maxLabel); c.Buffer(&d.Context, maxLabel) }
 
 // Sensitive is a TPMT_SENSITIVE (Part 2, 12.3.2.4).
 type Sensitive struct {

@@ -10,10 +10,12 @@ import (
 
 // Source is where an object's secrets come from.
 type Source struct {
-	// Random gives an ordinary object's secrets. Not used for primary objects.
+	// Random gives an ordinary object's secrets. Not used for the others.
 	Random io.Reader
 	// Primary gives a primary object's, see NewPrimaryDRBG; nil for others.
 	Primary *DRBG
+	// Derived gives a derived object's, which is not an RSA key; nil for others.
+	Derived *Derivation
 	// Proofs are stirred into Primary before the seedValue is drawn: shProof
 	// and ehProof for a primary object of the Endorsement hierarchy, nothing
 	// for the others.
@@ -23,8 +25,11 @@ type Source struct {
 }
 
 func (s *Source) reader() io.Reader {
-	if s.Primary != nil {
+	switch {
+	case s.Primary != nil:
 		return s.Primary
+	case s.Derived != nil:
+		return s.Derived
 	}
 	return s.Random
 }
@@ -102,8 +107,8 @@ func (k *Key) createECC(src *Source) tpm2.RC {
 	}
 	var err error
 	var private *ECCPrivate
-	if src.Primary != nil {
-		private, err = DeriveECC(src.Primary, p.Curve)
+	if src.Primary != nil || src.Derived != nil {
+		private, err = DeriveECC(src.reader(), p.Curve)
 	} else {
 		private, err = GenerateECC(src.Random, p.Curve)
 	}

@@ -3,6 +3,7 @@ package crypt
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 
 	"github.com/ashlar-cloud/ashlar/tpm2"
@@ -81,9 +82,10 @@ func RSAExponent(exponent uint32) bool {
 	return big.NewInt(int64(exponent)).ProbablyPrime(0) // exact below 2⁶⁴
 }
 
-// DeriveECC derives the ECC key of a primary object from its generator. It
-// gives TPM_RC_CURVE for a curve that is not implemented.
-func DeriveECC(d *DRBG, curve tpm2.ECCCurve) (*ECCPrivate, error) {
+// DeriveECC derives the ECC key of a primary or derived object from its
+// generator. It gives TPM_RC_CURVE for a curve that is not implemented, and
+// the generator's error.
+func DeriveECC(from io.Reader, curve tpm2.ECCCurve) (*ECCPrivate, error) {
 	order, ok := curveOrder(curve)
 	if !ok {
 		return nil, tpm2.RCCurve
@@ -91,8 +93,9 @@ func DeriveECC(d *DRBG, curve tpm2.ECCCurve) (*ECCPrivate, error) {
 	// 64 extra bits make the reduction's bias negligible (FIPS 186-4, B.4.1).
 	wide := make([]byte, len(order)+8)
 	defer clear(wide)
-	d.Read(wide)
-
+	if _, err := io.ReadFull(from, wide); err != nil {
+		return nil, err
+	}
 	order[len(order)-1]-- // odd, so no borrow
 	scalar, err := reduce(wide, order)
 	if err != nil {

@@ -69,6 +69,10 @@ func CheckAttributes(parent *Object, pub *tpm2.Public) tpm2.RC {
 	if parent != nil && !parent.Is(tpm2.ObjFixedTPM) && encrypted != parent.Is(tpm2.ObjEncryptedDuplication) {
 		return tpm2.RCAttributes
 	}
+	// A derived object stays where its parent is: its secrets are nobody's else.
+	if parent != nil && parent.IsDerivation() && (fixedTPM != parent.Is(tpm2.ObjFixedTPM) || !a.Has(tpm2.ObjFixedParent)) {
+		return tpm2.RCAttributes
+	}
 	return CheckScheme(parent, pub)
 }
 

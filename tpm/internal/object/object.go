@@ -128,9 +128,14 @@ func (o *Object) AuthValue() tpm2.Digest {
 
 // IsParent reports whether other objects can be below this one: it is a
 // storage key of this TPM, restricted and decrypting, asymmetric or symmetric.
-func (o *Object) IsParent() bool {
-	return !o.PublicOnly() && !o.External && o.Public.NameAlg != tpm2.AlgNull &&
-		o.Public.Type != tpm2.AlgKeyedHash && o.Is(tpm2.ObjRestricted|tpm2.ObjDecrypt)
+func (o *Object) IsParent() bool { return o.isAbove() && o.Public.Type != tpm2.AlgKeyedHash }
+
+// IsDerivation reports whether other objects can be derived from this one: it
+// is a keyed-hash object that would else be a parent.
+func (o *Object) IsDerivation() bool { return o.isAbove() && o.Public.Type == tpm2.AlgKeyedHash }
+
+func (o *Object) isAbove() bool {
+	return !o.PublicOnly() && !o.External && o.Public.NameAlg != tpm2.AlgNull && o.Is(tpm2.ObjRestricted|tpm2.ObjDecrypt)
 }
 
 // IsStorage reports whether the object can be the new parent of a duplicate:
