@@ -52,6 +52,9 @@ func (e *Engine) rsaEncrypt(c *call, in *rsaIn, out *rsaOut) tpm2.RC {
 	if rc != tpm2.RCSuccess {
 		return tpm2.RCScheme.P(2)
 	}
+	if rc = e.mayDecryptWith(scheme); rc != tpm2.RCSuccess {
+		return rc
+	}
 	out.data, rc = crypt.RSAEncrypt(key.Key, scheme, in.label, in.data, e.cfg.Entropy)
 	return rc
 }
@@ -70,6 +73,9 @@ func (e *Engine) rsaDecrypt(c *call, in *rsaIn, out *rsaOut) tpm2.RC {
 	scheme, rc := crypt.SelectDecryptScheme(key.Key, in.scheme)
 	if rc != tpm2.RCSuccess {
 		return tpm2.RCScheme.P(2)
+	}
+	if rc = e.mayDecryptWith(scheme); rc != tpm2.RCSuccess {
+		return rc
 	}
 	out.data, rc = crypt.RSADecrypt(key.Key, scheme, in.label, in.data)
 	return rc

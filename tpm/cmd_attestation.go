@@ -93,7 +93,7 @@ func (e *Engine) signAttestation(a *attestation, out *attestOut) (rc tpm2.RC) {
 		return tpm2.RCSuccess
 	}
 	digest := a.scheme.Hash.Digest(out.attest)
-	out.signature, rc = crypt.SignDigest(a.signer.Key, a.scheme, digest, e.cfg.Entropy)
+	out.signature, rc = e.signDigest(a.signer.Key, a.scheme, digest)
 	return rc
 }
 

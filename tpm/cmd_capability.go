@@ -65,7 +65,9 @@ func (e *Engine) getCapability(_ *call, in *getCapabilityIn, out *getCapabilityO
 		}
 		*more = count == 0
 		if count != 0 {
-			d.PCRs = e.state.pcrs.Allocation()
+			d.PCRs = keep(e.state.pcrs.Allocation(), func(s tpm2.PCRSelection) bool {
+				return slices.Contains(e.profile.impl.Hashes, s.Hash)
+			})
 		}
 	case tpm2.CapTPMProperties:
 		d.Properties = page(e.propertiesFrom(tpm2.PT(property)), count, 8, more)
@@ -161,8 +163,8 @@ func (e *Engine) handlesFrom(h tpm2.Handle) ([]tpm2.Handle, tpm2.RC) {
 
 // commandsFrom lists the commands from a code on.
 func (e *Engine) commandsFrom(cc tpm2.CC) (list []tpm2.CCAttributes) {
-	for i := range e.profile.commands.list {
-		if d := &e.profile.commands.list[i]; d.cc >= cc {
+	for _, d := range e.profile.shown() {
+		if d.cc >= cc {
 			list = append(list, d.attributes())
 		}
 	}
@@ -225,7 +227,7 @@ var algorithms = [...]tpm2.AlgProperty{
 
 // algorithms is the algorithms whose kind has a list in the profile and that
 // are in it, and the others.
-func (p *profile) algorithms() []tpm2.AlgProperty {
+func (p *Profile) algorithms() []tpm2.AlgProperty {
 	impl := &p.impl
 	return keep(algorithms[:], func(p tpm2.AlgProperty) bool {
 		set := impl.Hashes

@@ -108,6 +108,9 @@ func (e *Engine) newDerived(parent *object.Object, t *tpm2.DerivedTemplate, sens
 	if t.Type == tpm2.AlgRSA {
 		return nil, tpm2.RCType.P(2)
 	}
+	if rc := e.mayDeriveECC(); rc != tpm2.RCSuccess && t.Type == tpm2.AlgECC {
+		return nil, rc.P(2)
+	}
 	if t.Attributes.Has(tpm2.ObjSensitiveDataOrigin) {
 		return nil, tpm2.RCAttributes
 	}
@@ -134,5 +137,6 @@ func (e *Engine) newDerived(parent *object.Object, t *tpm2.DerivedTemplate, sens
 	if rc != tpm2.RCSuccess {
 		return nil, rc
 	}
+	e.checkNewKey(key)
 	return object.NewChild(key, parent), tpm2.RCSuccess
 }

@@ -71,6 +71,7 @@ func (e *Engine) newChild(c *call, parent *object.Object, pub *tpm2.Public, sens
 	if rc != tpm2.RCSuccess {
 		return nil, rc
 	}
+	e.checkNewKey(key)
 	return object.NewChild(key, parent), tpm2.RCSuccess
 }
 

@@ -203,7 +203,7 @@ func (e *Engine) policySigned(c *call, in *policySignedIn, out *authorizationOut
 		if c.objects[0].Key == nil {
 			return tpm2.RCScheme.P(5)
 		}
-		if rc := crypt.VerifySignature(c.objects[0].Key, digest, &in.auth); rc != tpm2.RCSuccess {
+		if rc := e.verifyDigest(c.objects[0].Key, digest, &in.auth); rc != tpm2.RCSuccess {
 			return rc.P(5)
 		}
 	}
@@ -319,7 +319,7 @@ func (e *Engine) policyCommandCode(c *call, in *policyCommandCodeIn, _ *none) tp
 	if s.CommandCode != 0 && s.CommandCode != in.code {
 		return tpm2.RCValue.P(1)
 	}
-	if e.profile.commands.lookup(in.code) == nil {
+	if e.profile.lookup(in.code) == nil {
 		return tpm2.RCPolicyCC.P(1)
 	}
 	extendPolicy(s, tpm2.CCPolicyCommandCode, binary.BigEndian.AppendUint32(nil, uint32(in.code)))

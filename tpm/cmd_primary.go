@@ -95,6 +95,7 @@ func (e *Engine) newPrimary(c *call, pub *tpm2.Public, sens *tpm2.SensitiveCreat
 	if rc != tpm2.RCSuccess {
 		return nil, rc
 	}
+	e.checkNewKey(key)
 	return object.NewPrimary(key, h), tpm2.RCSuccess
 }
 

@@ -36,6 +36,9 @@ func (p *hmacStartIn) Walk(c *tpm2.Codec) { c.Param(&p.auth); c.Param(&p.scheme)
 func (e *Engine) hmacStart(c *call, in *hmacStartIn, _ *none) tpm2.RC {
 	key := c.objects[0]
 	alg, rc := selectMAC(key, in.scheme)
+	if rc == tpm2.RCSuccess {
+		rc = e.mayMAC(alg)
+	}
 	if rc != tpm2.RCSuccess {
 		return rc
 	}

@@ -51,7 +51,7 @@ func (e *Engine) verifySignature(c *call, in *verifySignatureIn, out *verifySign
 	if !key.Is(tpm2.ObjSign) {
 		return tpm2.RCAttributes.H(1)
 	}
-	if rc := crypt.VerifySignature(key.Key, in.digest, &in.signature); rc != tpm2.RCSuccess {
+	if rc := e.verifyDigest(key.Key, in.digest, &in.signature); rc != tpm2.RCSuccess {
 		return rc.P(2)
 	}
 	if key.Hierarchy == tpm2.RHNull || key.Public.NameAlg == tpm2.AlgNull {
@@ -99,6 +99,6 @@ func (e *Engine) sign(c *call, in *signIn, out *signOut) tpm2.RC {
 	} else if len(in.digest) != scheme.Hash.DigestSize() {
 		return tpm2.RCSize.P(1)
 	}
-	out.signature, rc = crypt.SignDigest(key.Key, scheme, in.digest, e.cfg.Entropy)
+	out.signature, rc = e.signDigest(key.Key, scheme, in.digest)
 	return rc
 }

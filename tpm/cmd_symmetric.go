@@ -180,6 +180,9 @@ func (p *hmacOut) Walk(c *tpm2.Codec) { c.Param(&p.hmac) }
 // has the same code; MACs from block ciphers are not implemented.
 func (e *Engine) hmac(c *call, in *hmacIn, out *hmacOut) tpm2.RC {
 	alg, rc := selectMAC(c.objects[0], in.scheme)
+	if rc == tpm2.RCSuccess {
+		rc = e.mayMAC(alg)
+	}
 	if rc != tpm2.RCSuccess {
 		return rc
 	}

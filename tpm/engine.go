@@ -53,7 +53,7 @@ func (c *Config) check() error {
 // Engine is one TPM. It serves one caller at a time.
 type Engine struct {
 	cfg      Config
-	profile  *profile
+	profile  *Profile
 	buffer   uint32
 	instance [16]byte
 	tests    crypt.Tests

@@ -121,7 +121,7 @@ func (e *Engine) parseHeader(c *call, cmd []byte) (body []byte, rc tpm2.RC) {
 		return nil, tpm2.RCInsufficient
 	}
 	c.tag = tag
-	c.cmd = e.profile.commands.lookup(tpm2.CC(binary.BigEndian.Uint32(cmd[6:])))
+	c.cmd = e.profile.lookup(tpm2.CC(binary.BigEndian.Uint32(cmd[6:])))
 	if c.cmd == nil {
 		return nil, tpm2.RCCommandCode
 	}

@@ -58,7 +58,7 @@ func (e *Engine) propertiesFrom(p tpm2.PT) []tpm2.TaggedProperty {
 
 // fixedProperties are those that a TPM keeps while it runs.
 func (e *Engine) fixedProperties() []tpm2.TaggedProperty {
-	commands := uint32(len(e.profile.commands.list))
+	commands := uint32(e.profile.enabled.count())
 	list := make([]tpm2.TaggedProperty, 0, ptGroup/4)
 	list = append(list, []tpm2.TaggedProperty{
 		{Property: tpm2.PTFamilyIndicator, Value: specFamily},

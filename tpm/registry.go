@@ -32,6 +32,40 @@ var registry = func() *commandSet {
 // lookup gives a command, or nil where the engine does not implement it.
 func (r *commandSet) lookup(cc tpm2.CC) *command { return r.byCode[cc] }
 
+// notSupported are the commands of the specification that the engine does not
+// have and why; they answer TPM_RC_COMMAND_CODE.
+var notSupported = map[tpm2.CC]string{
+	tpm2.CCFieldUpgradeStart:      noUpgrade,
+	tpm2.CCFieldUpgradeData:       noUpgrade,
+	tpm2.CCFirmwareRead:           noUpgrade,
+	tpm2.CCACGetCapability:        noComponents,
+	tpm2.CCACSend:                 noComponents,
+	tpm2.CCPolicyACSendSelect:     noComponents,
+	tpm2.CCPolicyTransportSPDM:    "there is no bus to secure by SPDM between a machine and its virtual TPM",
+	tpm2.CCVerifySequenceComplete: postQuantum,
+	tpm2.CCSignSequenceComplete:   postQuantum,
+	tpm2.CCVerifyDigestSignature:  postQuantum,
+	tpm2.CCSignDigest:             postQuantum,
+	tpm2.CCEncapsulate:            postQuantum,
+	tpm2.CCDecapsulate:            postQuantum,
+	tpm2.CCVerifySequenceStart:    postQuantum,
+	tpm2.CCSignSequenceStart:      postQuantum,
+}
+
+const (
+	noUpgrade    = "the TPM is a program, which its host replaces"
+	noComponents = "there are no attached components"
+	postQuantum  = "version 1.85 of the specification is not implemented yet"
+)
+
+// notImplemented says why the engine does not have a command, "" where it has.
+func notImplemented(cc tpm2.CC) string {
+	if _, named := slices.BinarySearch(tpm2.CommandCodes(), cc); !named {
+		return "the specification has no such command"
+	}
+	return notSupported[cc]
+}
+
 // Command is what the engine says about one of its commands, for tables and
 // tests.
 type Command struct {

@@ -114,9 +114,10 @@ func (e *Engine) walkVolatile(c *tpm2.Codec) {
 	e.state.test.Walk(c)
 }
 
-// encode writes the sections of the kinds that keep is true for.
-func (e *Engine) encode(keep func(sectionKind) bool) []byte {
-	env := blob.Envelope{Instance: e.instance}
+// encode writes the first sections given and those of the kinds that keep is
+// true for.
+func (e *Engine) encode(first []blob.Section, keep func(sectionKind) bool) []byte {
+	env := blob.Envelope{Instance: e.instance, Sections: first}
 	for _, s := range sections {
 		if !keep(s.kind) {
 			continue
@@ -158,13 +159,13 @@ func (e *Engine) decode(env *blob.Envelope, want func(sectionKind) bool) error {
 // Permanent is the permanent state: what New makes the same TPM from.
 func (e *Engine) Permanent() []byte {
 	saved := e.state.orderly == shutdownState
-	return e.encode(func(k sectionKind) bool { return k == permanentKind || saved && k == stateKind })
+	return e.encode(e.profile.section(), func(k sectionKind) bool { return k == permanentKind || saved && k == stateKind })
 }
 
 // SaveVolatile is the running state besides the permanent one: what Resume
 // goes on from. Taking it changes nothing.
 func (e *Engine) SaveVolatile() []byte {
-	return e.encode(func(k sectionKind) bool { return k != permanentKind })
+	return e.encode(nil, func(k sectionKind) bool { return k != permanentKind })
 }
 
 // ErrNoState says that there are no bytes to make a TPM from.
@@ -174,7 +175,7 @@ func newEngine(cfg Config) (*Engine, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, profile: &nullProfile, buffer: DefaultBufferSize}
+	e := &Engine{cfg: cfg, profile: nullProfile, buffer: DefaultBufferSize}
 	if cfg.BufferSize != 0 {
 		e.buffer = cfg.BufferSize
 	}
@@ -187,8 +188,10 @@ type Options struct {
 	// bytes each; drawn from Config.Entropy where nil. To give a TPM the keys of
 	// another one.
 	Seeds *Seeds
-	// Banks are the PCR banks to allocate; all four where empty.
+	// Banks are the PCR banks to allocate; all that the profile has where empty.
 	Banks []tpm2.AlgID
+	// Profile is what the TPM shows, for ever; null where nil.
+	Profile *Profile
 }
 
 // Seeds are the secrets that all primary keys of a TPM derive from.
@@ -203,7 +206,10 @@ func Manufacture(cfg Config, opt Options) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.state.hierarchies, err = hierarchy.Manufacture(cfg.Entropy); err != nil {
+	if opt.Profile != nil {
+		e.setProfile(opt.Profile)
+	}
+	if e.state.hierarchies, err = hierarchy.Manufacture(e.cfg.Entropy); err != nil {
 		return nil, fmt.Errorf("tpm: the random generator failed: %w", err)
 	}
 	if s := opt.Seeds; s != nil {
@@ -215,7 +221,11 @@ func Manufacture(cfg Config, opt Options) ([]byte, error) {
 	e.state.lockout = lockout.Manufacture()
 	e.state.timing = timing.Manufacture()
 	e.state.sessions = session.New()
-	if e.state.pcrs, err = pcr.Manufacture(opt.Banks); err != nil {
+	banks, err := e.profile.banks(opt.Banks)
+	if err != nil {
+		return nil, fmt.Errorf("tpm: %w", err)
+	}
+	if e.state.pcrs, err = pcr.Manufacture(banks); err != nil {
 		return nil, fmt.Errorf("tpm: %w", err)
 	}
 	copy(e.instance[:], e.random(len(e.instance)))
@@ -239,6 +249,9 @@ func New(cfg Config, permanent []byte) (*Engine, error) {
 	}
 	e.instance = env.Instance
 	e.state.sessions = session.New()
+	if err := e.loadProfile(env); err != nil {
+		return nil, err
+	}
 	if err := e.decode(env, func(k sectionKind) bool { return k == permanentKind }); err != nil {
 		return nil, err
 	}

@@ -1,11 +1,15 @@
 package tpm2
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
 
 // CC is a TPM_CC, a command code (Part 2, 6.5).
 type CC uint32
 
-// Command codes (Part 2, Table 12).
+// Command codes (Part 2, Table 12), up to version 1.85.
 const (
 	CCNVUndefineSpaceSpecial     CC = 0x11F
 	CCEvictControl               CC = 0x120
@@ -124,6 +128,23 @@ const (
 	CCPolicyACSendSelect         CC = 0x196
 	CCCertifyX509                CC = 0x197
 	CCACTSetTimeout              CC = 0x198
+	CCECCEncrypt                 CC = 0x199
+	CCECCDecrypt                 CC = 0x19A
+	CCPolicyCapability           CC = 0x19B
+	CCPolicyParameters           CC = 0x19C
+	CCNVDefineSpace2             CC = 0x19D
+	CCNVReadPublic2              CC = 0x19E
+	CCSetCapability              CC = 0x19F
+	CCReadOnlyControl            CC = 0x1A0
+	CCPolicyTransportSPDM        CC = 0x1A1
+	CCVerifySequenceComplete     CC = 0x1A3
+	CCSignSequenceComplete       CC = 0x1A4
+	CCVerifyDigestSignature      CC = 0x1A5
+	CCSignDigest                 CC = 0x1A6
+	CCEncapsulate                CC = 0x1A7
+	CCDecapsulate                CC = 0x1A8
+	CCVerifySequenceStart        CC = 0x1A9
+	CCSignSequenceStart          CC = 0x1AA
 )
 
 var ccNames = map[CC]string{
@@ -177,7 +198,20 @@ var ccNames = map[CC]string{
 	CCEncryptDecrypt2: "EncryptDecrypt2", CCACGetCapability: "AC_GetCapability",
 	CCACSend: "AC_Send", CCPolicyACSendSelect: "Policy_AC_SendSelect",
 	CCCertifyX509: "CertifyX509", CCACTSetTimeout: "ACT_SetTimeout",
+	CCECCEncrypt: "ECC_Encrypt", CCECCDecrypt: "ECC_Decrypt",
+	CCPolicyCapability: "PolicyCapability", CCPolicyParameters: "PolicyParameters",
+	CCNVDefineSpace2: "NV_DefineSpace2", CCNVReadPublic2: "NV_ReadPublic2",
+	CCSetCapability: "SetCapability", CCReadOnlyControl: "ReadOnlyControl",
+	CCPolicyTransportSPDM:    "PolicyTransportSPDM",
+	CCVerifySequenceComplete: "VerifySequenceComplete", CCSignSequenceComplete: "SignSequenceComplete",
+	CCVerifyDigestSignature: "VerifyDigestSignature", CCSignDigest: "SignDigest",
+	CCEncapsulate: "Encapsulate", CCDecapsulate: "Decapsulate",
+	CCVerifySequenceStart: "VerifySequenceStart", CCSignSequenceStart: "SignSequenceStart",
 }
+
+// CommandCodes lists the commands of the specification up to version 1.85, in
+// ascending order of code.
+func CommandCodes() []CC { return slices.Sorted(maps.Keys(ccNames)) }
 
 // String gives the command's name in Part 3, without the prefix TPM2_.
 func (c CC) String() string {

@@ -1,0 +1,246 @@
+package tpm
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ashlar-cloud/ashlar/internal/blob"
+	"github.com/ashlar-cloud/ashlar/internal/clock"
+	"github.com/ashlar-cloud/ashlar/internal/entropy"
+	"github.com/ashlar-cloud/ashlar/tpm2"
+)
+
+// profileOf parses a profile that must be valid.
+func profileOf(t testing.TB, text string) *Profile {
+	t.Helper()
+	p, err := ParseProfile([]byte(text))
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return p
+}
+
+// newRigOf is newRig with a profile, started.
+func newRigOf(t *testing.T, text string) *rig {
+	t.Helper()
+	r := &rig{t: t, clock: new(clock.Manual)}
+	r.cfg = Config{Clock: r.clock, Entropy: entropy.Replay(1)}
+	state, err := Manufacture(r.cfg, Options{Profile: profileOf(t, text)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.power(state)
+	r.must(tpm2.RCSuccess, tpm2.CCStartup, nil, nil, u16(0))
+	return r
+}
+
+// algorithmsWithout is libtpms' list without some items, and with more.
+func algorithmsWithout(without, more string) string {
+	leave := strings.Split(without, ",")
+	items := slices.DeleteFunc(strings.Split(algorithmsLibtpms, ","), func(s string) bool { return slices.Contains(leave, s) })
+	if more != "" {
+		items = append(items, more)
+	}
+	return strings.Join(items, ",")
+}
+
+func customAlgorithms(list string) string {
+	return fmt.Sprintf(`{"Name":"custom","Algorithms":"%s"}`, list)
+}
+func customCommands(list string) string {
+	return fmt.Sprintf(`{"Name":"custom","Commands":"%s"}`, list)
+}
+
+// TestProfileRefusals holds every refusal to its one sentence.
+func TestProfileRefusals(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{``, "not a JSON object"},
+		{`null`, "not a JSON object"},
+		{`["null"]`, "not a JSON object"},
+		{strings.Repeat(" ", MaxProfile+1), "is the limit"},
+		{`{}`, "has no Name"},
+		{`{"Name":""}`, "Name is empty"},
+		{`{"Name":7}`, "Name is not a string"},
+		{`{"Name":null}`, "Name is not a string"},
+		{`{"name":"null"}`, `a member "name"`},
+		{`{"Name":"default"}`, `no profile "default"`},
+		{`{"Name":"customs"}`, `no profile "customs"`},
+		{`{"Name":"custom:a\"b"}`, "a quote or a backslash"},
+		{`{"Name":"custom","Description":"caf\u00e9"}`, "not printable ASCII"},
+		{`{"Name":"default-v1","Algorithms":"rsa"}`, "cannot be changed"},
+		{`{"Name":"null","StateFormatLevel":1}`, "cannot be changed"},
+		{`{"Name":"null","Description":"mine"}`, "cannot be changed"},
+		{`{"Name":"ashlar-v1","Attributes":""}`, "cannot be changed"},
+		{`{"Name":"custom","StateFormatLevel":1}`, "below the smallest, 2"},
+		{`{"Name":"custom","StateFormatLevel":0}`, "not a positive number"},
+		{`{"Name":"custom","StateFormatLevel":"7"}`, "not a positive number"},
+		{`{"Name":"custom","StateFormatLevel":9}`, "above the highest, 8"},
+		{customAlgorithms("rsa,sha3-256"), `"sha3-256", which is not one of a TPM's`},
+		{customAlgorithms(algorithmsWithout("sha256", "")), "leaves out the algorithm sha256"},
+		{customAlgorithms(algorithmsWithout("ecc-nist", "ecc-nist-p256")), "leaves out the curve ecc-nist-p384"},
+		{customAlgorithms(algorithmsWithout("", "sha1-min-size=1")), "sha1-min-size is not a size"},
+		{customAlgorithms(algorithmsWithout("", "rsa-min-size=x")), "from 0 to 4096"},
+		{customAlgorithms(algorithmsWithout("", "rsa-min-size=4097")), "from 0 to 4096"},
+		{customAlgorithms(algorithmsWithout("", "hmac-min-key-size=1025")), "from 0 to 1024"},
+		{customAlgorithms(algorithmsWithout("", "rsa-min-size=2048,aes-min-size=256")), "an RSA 2048 endorsement key has AES 128"},
+		{`{"Name":"custom","StateFormatLevel":6,"Algorithms":"hmac-min-key-size=112"}`, "needs StateFormatLevel 7, but its own is 6"},
+		{`{"Name":"custom","StateFormatLevel":6,"Attributes":"pct"}`, "needs StateFormatLevel 7, but its own is 6"},
+		{`{"Name":"custom","Attributes":"no-sha1"}`, `the attribute "no-sha1", which there is not`},
+		{customCommands("0x11e"), "from 0x11f to 0x1a0"},
+		{customCommands("0x11f-0x1a1"), "from 0x11f to 0x1a0"},
+		{customCommands("0x122-0x11f"), "from 0x11f to 0x1a0"},
+		{customCommands("all"), "from 0x11f to 0x1a0"},
+		{customCommands("0x123"), "no such command"},
+		{customCommands("0x12f"), "which its host replaces"},
+		{customCommands("0x11f-0x122"), "leaves out the command HierarchyChangeAuth (0x129)"},
+		{`{"Name":"custom","StateFormatLevel":4,"Commands":"0x19b"}`, "PolicyCapability (0x19b) needs StateFormatLevel 5"},
+		{`{"Name":"custom","StateFormatLevel":8,"Commands":"0x1a0"}`, "ReadOnlyControl (0x1a0) needs StateFormatLevel 100"},
+	} {
+		_, err := ParseProfile([]byte(c.text))
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%.80s: %v, want %q", c.text, err, c.want)
+		}
+	}
+	if _, err := RestoreProfile([]byte(`{"Name":"custom"}`)); err == nil || !strings.Contains(err.Error(), "no StateFormatLevel") {
+		t.Errorf("a saved profile without a level: %v", err)
+	}
+}
+
+// TestProfileLevels checks the StateFormatLevel that a choice needs, which
+// libtpms computes alike.
+func TestProfileLevels(t *testing.T) {
+	small := algorithmsWithout("aes-min-size=128,camellia-min-size=128,rsa-min-size=1024", "")
+	for text, want := range map[string]int{
+		`{"Name":"null"}`:                        1,
+		`{"Name":"default-v1"}`:                  7,
+		`{"Name":"default-v2"}`:                  8,
+		`{"Name":"ashlar-v1"}`:                   100,
+		`{"Name":"custom"}`:                      8,
+		`{"Name":"custom","StateFormatLevel":2}`: 2,
+		`{"Name":"custom","StateFormatLevel":2,"Commands":"` + commandsNull + `"}`:                               2,
+		`{"Name":"custom","Commands":"` + commandsNull + `","Algorithms":"` + small + `"}`:                       2,
+		`{"Name":"custom:x","Commands":"` + commandsNull + `,0x199","Algorithms":"` + small + `"}`:               3,
+		`{"Name":"custom","Commands":"` + commandsNull + `","Algorithms":"` + small + `,aes-min-size=192"}`:      4,
+		`{"Name":"custom","Commands":"` + commandsNull + `","Algorithms":"` + small + `,aes-min-size=256"}`:      2,
+		`{"Name":"custom","Algorithms":"` + small + `"}`:                                                         5,
+		`{"Name":"custom","Algorithms":"` + small + `","Attributes":"fips-host"}`:                                7,
+		`{"Name":"custom","Algorithms":"` + small + `,hmac-min-key-size=112"}`:                                   7,
+		`{"Name":"custom","StateFormatLevel":5,"Algorithms":"` + algorithmsLibtpms + `"}`:                        5,
+		`{"Name":"custom","Commands":"` + commandsNull + `,0x1a0","Algorithms":"` + small + `","Attributes":""}`: 100,
+	} {
+		p := profileOf(t, text)
+		if p.level != want {
+			t.Errorf("%.60s has level %d, want %d", text, p.level, want)
+		}
+		again, err := RestoreProfile(p.JSON())
+		if err != nil || !bytes.Equal(again.JSON(), p.JSON()) || again.enabled != p.enabled || again.rules != p.rules {
+			t.Errorf("%s comes back as %s: %v", p.JSON(), again.JSON(), err)
+		}
+	}
+}
+
+// TestProfileRestrictions checks what each choice shows.
+func TestProfileRestrictions(t *testing.T) {
+	shows := func(text string) *tpm2.Implementation { return &profileOf(t, text).impl }
+	if i := shows(`{"Name":"null"}`); !slices.Equal(i.Cipher(tpm2.AlgAES).KeyBits, []uint16{128, 256}) || i.MaxRSABytes != 384 {
+		t.Errorf("null has AES %v, RSA of %d bytes", i.Cipher(tpm2.AlgAES).KeyBits, i.MaxRSABytes)
+	}
+	if i := shows(`{"Name":"default-v1"}`); !slices.Equal(i.Cipher(tpm2.AlgAES).KeyBits, []uint16{128, 192, 256}) || i.MaxRSABytes != 384 {
+		t.Errorf("default-v1 has AES %v, RSA of %d bytes", i.Cipher(tpm2.AlgAES).KeyBits, i.MaxRSABytes)
+	}
+	i := shows(customAlgorithms(algorithmsWithout("sha1,rsaes,ecb", "rsa-min-size=3072,aes-min-size=192")))
+	if !slices.Equal(i.Hashes, []tpm2.AlgID{tpm2.AlgSHA256, tpm2.AlgSHA384, tpm2.AlgSHA512}) ||
+		slices.Contains(i.RSASchemes, tpm2.AlgRSAES) || slices.Contains(i.SymModes, tpm2.AlgECB) ||
+		slices.Contains(i.RSABits, 2048) || !slices.Equal(i.Cipher(tpm2.AlgAES).KeyBits, []uint16{192, 256}) {
+		t.Errorf("the custom profile shows %+v", i)
+	}
+	if shows(`{"Name":"custom","StateFormatLevel":3}`).Cipher(tpm2.AlgAES).KeyBits[1] != 256 {
+		t.Error("level 3 has AES 192")
+	}
+	p := profileOf(t, customAlgorithms(algorithmsWithout("ecc-min-size=192", "hmac-min-key-size=1,hmac-min-key-size=112,ecc-min-size=384")))
+	if p.minHMAC != 112 || !slices.Contains(p.impl.Curves, tpm2.CurveP256) {
+		t.Errorf("HMAC keys of %d bits, curves %v", p.minHMAC, p.impl.Curves)
+	}
+	if got := profileOf(t, `{"Name":"custom:`+strings.Repeat("n", 90)+`"}`).Name(); len(got) != maxProfileName {
+		t.Errorf("the name is %s", got)
+	}
+}
+
+// TestProfileIsKept makes a TPM with a profile and looks at it from outside.
+func TestProfileIsKept(t *testing.T) {
+	text := `{"Name":"custom:small","Description":"what a test needs","Commands":"` + commandsNull +
+		`","Algorithms":"` + algorithmsWithout("sha1,ecb", "") + `"}`
+	r := newRigOf(t, text)
+	r.power(r.durable)
+	if got := r.e.Profile().JSON(); !bytes.Equal(got, profileOf(t, text).JSON()) {
+		t.Fatalf("the profile became %s", got)
+	}
+	r.must(tpm2.RCSuccess, tpm2.CCStartup, nil, nil, u16(0))
+	_, pcrs := capability(t, r.execute(capabilityCmd(tpm2.CapPCRs, 0, 1)))
+	if len(pcrs.PCRs) != 3 || pcrs.PCRs[0].Hash != tpm2.AlgSHA256 {
+		t.Errorf("the banks are %v", pcrs.PCRs)
+	}
+	_, algs := capability(t, r.execute(capabilityCmd(tpm2.CapAlgs, 0, 100)))
+	for _, a := range algs.Algs {
+		if a.Alg == tpm2.AlgSHA1 || a.Alg == tpm2.AlgECB {
+			t.Errorf("%v is shown", a.Alg)
+		}
+	}
+	r.must(tpm2.RCHash.P(2), tpm2.CCHash, nil, nil, buf16(nil), u16(uint16(tpm2.AlgSHA1)), u32(uint32(tpm2.RHNull)))
+	if v, e := r.e.SaveVolatile(), (*Engine)(nil); v != nil {
+		var err error
+		if e, err = Resume(r.cfg, r.durable, v); err != nil || e.Profile().Name() != "custom:small" {
+			t.Errorf("resumed: %v", err)
+		}
+	}
+	_, err := Manufacture(r.cfg, Options{Profile: r.e.Profile(), Banks: []tpm2.AlgID{tpm2.AlgSHA1}})
+	if err == nil || !strings.Contains(err.Error(), "custom:small has no PCR bank sha1") {
+		t.Errorf("a bank that the profile lacks: %v", err)
+	}
+}
+
+// TestDamagedProfile refuses states whose profile cannot be read.
+func TestDamagedProfile(t *testing.T) {
+	r := newRigOf(t, `{"Name":"default-v1"}`)
+	for what, change := range map[string]func(*blob.Section) error{
+		"too new": func(s *blob.Section) error { s.MinVersion = sectionVersion + 1; return blob.ErrVersion },
+		"cut":     func(s *blob.Section) error { s.Data = s.Data[:len(s.Data)-1]; return blob.ErrDamaged },
+		"unknown": func(s *blob.Section) error {
+			s.Data = bytes.Replace(s.Data, []byte("default-v1"), []byte("default-v3"), 1)
+			return blob.ErrDamaged
+		},
+	} {
+		env := sectionsOf(t, r.durable)
+		want := change(env.Find(profileTag))
+		if _, err := New(r.cfg, env.Encode()); !errors.Is(err, want) {
+			t.Errorf("a profile that is %s: %v, want %v", what, err, want)
+		}
+	}
+	env := sectionsOf(t, r.durable)
+	env.Find(profileTag).Tag = 0xFFFF
+	if e, err := New(r.cfg, env.Encode()); err != nil || e.Profile() != nullProfile {
+		t.Errorf("a state without a profile: %v", err)
+	}
+}
+
+// FuzzProfile parses altered profiles: an error, or one that a state can hold.
+func FuzzProfile(f *testing.F) {
+	for _, p := range Profiles() {
+		f.Add(p.JSON())
+	}
+	f.Add([]byte(`{"Name":"custom:x","StateFormatLevel":7,"Attributes":"pct,fips-host"}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		p, err := ParseProfile(text)
+		if err != nil {
+			return
+		}
+		again, err := RestoreProfile(p.JSON())
+		if err != nil || !bytes.Equal(again.JSON(), p.JSON()) || again.enabled != p.enabled {
+			t.Fatalf("%s comes back as %v: %v", p.JSON(), again, err)
+		}
+	})
+}
