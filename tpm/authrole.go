@@ -178,7 +178,7 @@ func (e *Engine) decryptParameter(c *call) tpm2.RC {
 // cipherParameter encrypts or decrypts a parameter's data in place, by the
 // session's cipher or by XOR, which is its own inverse.
 func (e *Engine) cipherParameter(s *authSession, newer, older tpm2.Digest, data []byte,
-	cfb func(alg tpm2.AlgID, key, newer, older []byte, keyBits uint16, data []byte) tpm2.RC) tpm2.RC {
+	cfb func(alg tpm2.AlgID, key, newer, older []byte, sym tpm2.SymDef, data []byte) tpm2.RC) tpm2.RC {
 	def := &s.session.Symmetric
 	key := e.parameterKey(s)
 	defer clear(key)
@@ -186,7 +186,7 @@ func (e *Engine) cipherParameter(s *authSession, newer, older tpm2.Digest, data 
 		crypt.XORObfuscate(def.Hash(), key, newer, older, data)
 		return tpm2.RCSuccess
 	}
-	return cfb(s.session.AuthHash, key, newer, older, def.KeyBits, data)
+	return cfb(s.session.AuthHash, key, newer, older, *def, data)
 }
 
 // parameterKey is the secret of parameter encryption: the session key and the

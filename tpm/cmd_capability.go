@@ -198,6 +198,7 @@ func (e *Engine) policiesFrom(h tpm2.Handle) (list []tpm2.TaggedPolicy) {
 // what they are for.
 var algorithms = [...]tpm2.AlgProperty{
 	{Alg: tpm2.AlgRSA, Properties: tpm2.AlgAsymmetric | tpm2.AlgIsObject},
+	{Alg: tpm2.AlgTDES, Properties: tpm2.AlgSymmetric},
 	{Alg: tpm2.AlgSHA1, Properties: tpm2.AlgIsHash},
 	{Alg: tpm2.AlgHMAC, Properties: tpm2.AlgIsHash | tpm2.AlgSigning},
 	{Alg: tpm2.AlgAES, Properties: tpm2.AlgSymmetric},
@@ -218,6 +219,8 @@ var algorithms = [...]tpm2.AlgProperty{
 	{Alg: tpm2.AlgKDF1SP800108, Properties: tpm2.AlgIsHash | tpm2.AlgMethod},
 	{Alg: tpm2.AlgECC, Properties: tpm2.AlgAsymmetric | tpm2.AlgIsObject},
 	{Alg: tpm2.AlgSymCipher, Properties: tpm2.AlgIsObject},
+	{Alg: tpm2.AlgCamellia, Properties: tpm2.AlgSymmetric},
+	{Alg: tpm2.AlgCMAC, Properties: tpm2.AlgSymmetric | tpm2.AlgSigning},
 	{Alg: tpm2.AlgCTR, Properties: tpm2.AlgSymmetric | tpm2.AlgEncrypting},
 	{Alg: tpm2.AlgOFB, Properties: tpm2.AlgSymmetric | tpm2.AlgEncrypting},
 	{Alg: tpm2.AlgCBC, Properties: tpm2.AlgSymmetric | tpm2.AlgEncrypting},
@@ -235,7 +238,7 @@ func (p *Profile) algorithms() []tpm2.AlgProperty {
 		case tpm2.AlgIsHash:
 		case tpm2.AlgSymmetric:
 			return impl.Cipher(p.Alg) != nil
-		case tpm2.AlgSymmetric | tpm2.AlgEncrypting:
+		case tpm2.AlgSymmetric | tpm2.AlgEncrypting, tpm2.AlgSymmetric | tpm2.AlgSigning:
 			set = impl.SymModes
 		case tpm2.AlgAsymmetric | tpm2.AlgSigning, tpm2.AlgAsymmetric | tpm2.AlgEncrypting, tpm2.AlgAsymmetric | tpm2.AlgMethod:
 			return slices.Contains(impl.RSASchemes, p.Alg) || slices.Contains(impl.ECCSchemes, p.Alg)

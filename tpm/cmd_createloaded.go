@@ -132,7 +132,7 @@ func (e *Engine) newDerived(parent *object.Object, t *tpm2.DerivedTemplate, sens
 	}
 	src := crypt.Source{Derived: crypt.NewDerivation(parent.Public.Scheme.Hash, parent.Sensitive.Sensitive, t.Label, t.Context)}
 	defer src.Derived.Wipe()
-	e.requireKey(t.Type)
+	e.requireKey(&t.PublicParms)
 	key, rc := crypt.CreateObject(&t.Public, sens.UserAuth, nil, &src)
 	if rc != tpm2.RCSuccess {
 		return nil, rc

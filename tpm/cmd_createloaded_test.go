@@ -40,6 +40,8 @@ func TestSameSeedsSameDerivedObjects(t *testing.T) {
 	objects := map[string][]byte{
 		"P-256":   derived(eccKey(0, null, tpm2.CurveP256), tpm2.ObjSign, "label", "context"),
 		"P-384":   derived(eccKey(0, null, tpm2.CurveP384), tpm2.ObjDecrypt, "label", "context"),
+		"TDES":    derived(cipherKey(0, tpm2.SymDef{Alg: tpm2.AlgTDES, KeyBits: 192, Mode: tpm2.AlgCFB}), tpm2.ObjSign|tpm2.ObjDecrypt, "label", "context"),
+		"CMAC":    derived(cipherKey(0, tpm2.SymDef{Alg: tpm2.AlgCamellia, KeyBits: 256, Mode: tpm2.AlgCMAC}), tpm2.ObjSign, "label", "context"),
 		"AES":     derived(aesKey(0, tpm2.AlgCFB), tpm2.ObjSign|tpm2.ObjDecrypt, "label", "context"),
 		"HMAC":    derived(hmacKey(0, schemeOf(tpm2.AlgHMAC)), tpm2.ObjSign, "label", "context"),
 		"data":    derived(hmacKey(0, null), 0, "label", "context"),

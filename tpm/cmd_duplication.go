@@ -47,6 +47,7 @@ func (e *Engine) duplicate(c *call, in *duplicateIn, out *duplicateOut) tpm2.RC 
 	if rc := checkDuplicate(o, newParent, inner, in.encryptionKey); rc != tpm2.RCSuccess {
 		return rc
 	}
+	e.require(setOf(inner.Alg))
 	innerKey := []byte(in.encryptionKey)
 	if inner.Alg != tpm2.AlgNull && len(innerKey) == 0 {
 		innerKey = e.random(int(inner.KeyBits) / 8)
@@ -118,6 +119,7 @@ func (e *Engine) importObject(c *call, in *importIn, out *importOut) tpm2.RC {
 	if rc := in.check(parent); rc != tpm2.RCSuccess {
 		return rc
 	}
+	e.require(setOf(in.symmetric.Alg))
 	var seed []byte
 	var rc tpm2.RC
 	if len(in.seed) != 0 {
@@ -136,7 +138,7 @@ func (e *Engine) importObject(c *call, in *importIn, out *importOut) tpm2.RC {
 	defer sens.Wipe()
 	if parent.Is(tpm2.ObjFixedTPM) {
 		// Load takes what is below such a parent for this TPM's own.
-		e.requireKey(pub.Type)
+		e.requireKey(&pub.PublicParms)
 		key, rc := object.Load(nil, pub, sens, 2, 3)
 		if rc != tpm2.RCSuccess {
 			return rc

@@ -66,7 +66,7 @@ func (e *Engine) create(c *call, in *createIn, out *createOut) tpm2.RC {
 // checked.
 func (e *Engine) newChild(c *call, parent *object.Object, pub *tpm2.Public, sens *tpm2.SensitiveCreate) (*object.Object, tpm2.RC) {
 	src := crypt.Source{Random: e.cfg.Entropy, Cancel: c.canceled}
-	e.requireKey(pub.Type)
+	e.requireKey(&pub.PublicParms)
 	key, rc := crypt.CreateObject(pub, sens.UserAuth, sens.Data, &src)
 	if rc != tpm2.RCSuccess {
 		return nil, rc
@@ -108,7 +108,7 @@ func (e *Engine) load(c *call, in *loadIn, out *loadOut) tpm2.RC {
 		return rc.P(1)
 	}
 	defer sens.Wipe()
-	e.requireKey(in.public.Type)
+	e.requireKey(&in.public.PublicParms)
 	key, rc := object.Load(parent, &in.public.Public, sens, 2, 1)
 	if rc != tpm2.RCSuccess {
 		return rc
@@ -153,7 +153,7 @@ func (e *Engine) loadExternal(c *call, in *loadExternalIn, out *loadOut) tpm2.RC
 		}
 		sens = &in.sensitive.Sensitive
 	}
-	e.requireKey(in.public.Type)
+	e.requireKey(&in.public.PublicParms)
 	key, rc := object.Load(nil, &in.public.Public, sens, 2, 1)
 	if rc != tpm2.RCSuccess {
 		return rc

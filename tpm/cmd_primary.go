@@ -90,7 +90,7 @@ func (e *Engine) newPrimary(c *call, pub *tpm2.Public, sens *tpm2.SensitiveCreat
 		// Clear changes the owner's proof, and so what these objects protect.
 		src.Proofs = [][]byte{hierarchies.Owner.Proof, hierarchies.Endorsement.Proof}
 	}
-	e.requireKey(pub.Type)
+	e.requireKey(&pub.PublicParms)
 	key, rc := crypt.CreateObject(pub, sens.UserAuth, sens.Data, &src)
 	if rc != tpm2.RCSuccess {
 		return nil, rc

@@ -55,7 +55,7 @@ var basicAlgs = setOf(tpm2.AlgSHA1, tpm2.AlgSHA256, tpm2.AlgSHA384, tpm2.AlgSHA5
 var (
 	rsaAlgs = setOf(tpm2.AlgRSA, tpm2.AlgRSASSA, tpm2.AlgRSAPSS, tpm2.AlgRSAES, tpm2.AlgOAEP)
 	eccAlgs = setOf(tpm2.AlgECC, tpm2.AlgECDSA, tpm2.AlgECDH, tpm2.AlgKDF1SP80056A)
-	symAlgs = setOf(tpm2.AlgCTR, tpm2.AlgOFB, tpm2.AlgCBC, tpm2.AlgECB)
+	symAlgs = setOf(tpm2.AlgCTR, tpm2.AlgOFB, tpm2.AlgCBC, tpm2.AlgECB, tpm2.AlgCMAC)
 )
 
 // Walk visits the algorithms that have passed, by identifier. One that this
@@ -76,23 +76,26 @@ func (e *Engine) require(algs algSet) {
 	}
 }
 
-// requireKey tests what keys of a type are used with.
-func (e *Engine) requireKey(keyType tpm2.AlgID) {
-	switch keyType {
+// requireKey tests what a key of this kind is used with: a parent protects its
+// children with a cipher.
+func (e *Engine) requireKey(p *tpm2.PublicParms) {
+	algs := setOf(p.Symmetric.Alg)
+	switch p.Type {
 	case tpm2.AlgRSA:
-		e.require(rsaAlgs)
+		algs |= rsaAlgs
 	case tpm2.AlgECC:
-		e.require(eccAlgs)
+		algs |= eccAlgs
 	case tpm2.AlgSymCipher:
-		e.require(symAlgs)
+		algs |= symAlgs
 	}
+	e.require(algs)
 }
 
 // requireFor tests what a command's objects are used with.
 func (e *Engine) requireFor(objects []*object.Object) {
 	for _, o := range objects {
 		if o != nil && o.Key != nil {
-			e.requireKey(o.Public.Type)
+			e.requireKey(&o.Public.PublicParms)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package tpm
 
 import (
+	"github.com/ashlar-cloud/ashlar/tpm/internal/crypt"
 	"github.com/ashlar-cloud/ashlar/tpm/internal/object"
 	"github.com/ashlar-cloud/ashlar/tpm/internal/pcr"
 	"github.com/ashlar-cloud/ashlar/tpm2"
@@ -42,7 +43,15 @@ func (e *Engine) hmacStart(c *call, in *hmacStartIn, _ *none) tpm2.RC {
 	if rc != tpm2.RCSuccess {
 		return rc
 	}
-	return e.addSequence(c, object.NewHMACSequence(trimAuth(in.auth), alg, key.Sensitive.Sensitive))
+	auth, secret := trimAuth(in.auth), key.Sensitive.Sensitive
+	if alg != tpm2.AlgCMAC {
+		return e.addSequence(c, object.NewHMACSequence(auth, alg, secret))
+	}
+	mac, rc := crypt.NewCMAC(key.Public.Symmetric.Alg, secret)
+	if rc != tpm2.RCSuccess {
+		return rc
+	}
+	return e.addSequence(c, object.NewCMACSequence(auth, mac))
 }
 
 type hashSequenceStartIn struct {

@@ -61,6 +61,7 @@ func (e *Engine) startAuthSession(c *call, in *startAuthSessionIn, out *startAut
 	if d := &in.symmetric; d.Alg != tpm2.AlgNull && d.Alg != tpm2.AlgXOR && d.Mode != tpm2.AlgCFB {
 		return tpm2.RCMode.P(4)
 	}
+	e.require(setOf(in.symmetric.Alg))
 	sess, rc := e.state.sessions.Create(in.sessionType != tpm2.SEHMAC)
 	if rc != tpm2.RCSuccess {
 		return rc

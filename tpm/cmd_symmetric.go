@@ -27,7 +27,7 @@ var symmetricCommands = []command{
 type cipherIn struct {
 	data    tpm2.MaxBuffer
 	decrypt tpm2.YesNo
-	mode    tpm2.SymModeOrNull
+	mode    tpm2.CipherModeOrNull
 	iv      tpm2.IV
 }
 
@@ -88,6 +88,8 @@ func runCipher(key *object.Object, in *cipherIn, out *cipherOut, blame cipherPar
 	sym := &key.Public.Symmetric
 	mode, wanted := sym.Mode, tpm2.AlgID(in.mode)
 	switch {
+	case mode == tpm2.AlgCMAC:
+		return tpm2.RCMode.H(1)
 	case mode == tpm2.AlgNull && wanted == tpm2.AlgNull:
 		return tpm2.RCMode.P(blame.mode)
 	case mode == tpm2.AlgNull:
@@ -95,14 +97,15 @@ func runCipher(key *object.Object, in *cipherIn, out *cipherOut, blame cipherPar
 	case wanted != tpm2.AlgNull && wanted != mode:
 		return tpm2.RCMode.P(blame.mode)
 	}
-	ivSize := crypt.BlockSize
+	block := crypt.CipherBlockSize(sym.Alg)
+	ivSize := block
 	if mode == tpm2.AlgECB {
 		ivSize = 0
 	}
 	switch {
 	case len(in.iv) != ivSize:
 		return tpm2.RCSize.P(blame.iv)
-	case (mode == tpm2.AlgCBC || mode == tpm2.AlgECB) && len(in.data)%crypt.BlockSize != 0:
+	case (mode == tpm2.AlgCBC || mode == tpm2.AlgECB) && len(in.data)%block != 0:
 		return tpm2.RCSize.P(blame.data)
 	}
 	out.data, out.iv = bytes.Clone(in.data), bytes.Clone(in.iv)
@@ -150,7 +153,7 @@ func (e *Engine) digestTicket(h tpm2.Hierarchy, safe bool, alg tpm2.AlgID, diges
 	return e.hashCheckTicket(tpm2.Handle(h), alg, digest)
 }
 
-// macScheme is a TPMI_ALG_MAC_SCHEME+: the hash algorithm of an HMAC.
+// macScheme is a TPMI_ALG_MAC_SCHEME+: the hash algorithm of an HMAC, or CMAC.
 type macScheme tpm2.AlgID
 
 // Walk visits the identifier; one that is not implemented is TPM_RC_SYMMETRIC,
@@ -158,7 +161,12 @@ type macScheme tpm2.AlgID
 func (m *macScheme) Walk(c *tpm2.Codec) {
 	alg := (*tpm2.AlgID)(m)
 	c.U16((*uint16)(alg))
-	if c.Decoding() && c.RC() == tpm2.RCSuccess && *alg != tpm2.AlgNull && !slices.Contains(c.Accepts().Hashes, *alg) {
+	if !c.Decoding() || c.RC() != tpm2.RCSuccess || *alg == tpm2.AlgNull {
+		return
+	}
+	impl := c.Accepts()
+	cmac := *alg == tpm2.AlgCMAC && slices.Contains(impl.SymModes, tpm2.AlgCMAC)
+	if !cmac && !slices.Contains(impl.Hashes, *alg) {
 		c.Fail(tpm2.RCSymmetric)
 	}
 }
@@ -177,20 +185,30 @@ type hmacOut struct{ hmac tpm2.Digest }
 func (p *hmacOut) Walk(c *tpm2.Codec) { c.Param(&p.hmac) }
 
 // hmac is TPM2_HMAC (Part 3, 15.5), with the checks of TPM2_MAC (15.6), which
-// has the same code; MACs from block ciphers are not implemented.
+// has the same code.
 func (e *Engine) hmac(c *call, in *hmacIn, out *hmacOut) tpm2.RC {
-	alg, rc := selectMAC(c.objects[0], in.scheme)
+	key := c.objects[0]
+	alg, rc := selectMAC(key, in.scheme)
 	if rc == tpm2.RCSuccess {
 		rc = e.mayMAC(alg)
 	}
 	if rc != tpm2.RCSuccess {
 		return rc
 	}
-	out.hmac = crypt.HMAC(alg, c.objects[0].Sensitive.Sensitive, in.buffer)
+	if alg != tpm2.AlgCMAC {
+		out.hmac = crypt.HMAC(alg, key.Sensitive.Sensitive, in.buffer)
+		return tpm2.RCSuccess
+	}
+	mac, rc := crypt.NewCMAC(key.Public.Symmetric.Alg, key.Sensitive.Sensitive)
+	if rc != tpm2.RCSuccess {
+		return rc
+	}
+	mac.Update(in.buffer)
+	out.hmac = mac.Sum()
 	return tpm2.RCSuccess
 }
 
-// selectMAC gives the hash algorithm that a key makes HMACs with
+// selectMAC gives what a key makes MACs with, a hash algorithm or CMAC
 // (CryptSelectMac). The scheme is the second parameter in both commands that
 // have one.
 func selectMAC(key *object.Object, scheme macScheme) (tpm2.AlgID, tpm2.RC) {
@@ -214,8 +232,9 @@ func selectMAC(key *object.Object, scheme macScheme) (tpm2.AlgID, tpm2.RC) {
 	case own != tpm2.AlgNull && own != alg:
 		return 0, tpm2.RCValue.P(2)
 	}
-	switch {
-	case key.Public.Type == tpm2.AlgSymCipher:
+	_, hashes := alg.Hash()
+	switch cipher := key.Public.Type == tpm2.AlgSymCipher; {
+	case cipher && alg != tpm2.AlgCMAC, !cipher && !hashes:
 		return 0, tpm2.RCScheme.P(2)
 	case key.Is(tpm2.ObjRestricted):
 		return 0, tpm2.RCAttributes.H(1)

@@ -46,41 +46,61 @@ func startedPair(t *testing.T) *pair {
 
 var someData = bytes.Repeat([]byte("0123456789abcdef"), 5)
 
-// TestCiphersAsSwtpm compares EncryptDecrypt and EncryptDecrypt2 in every mode,
-// and what they refuse.
+// TestCiphersAsSwtpm compares EncryptDecrypt and EncryptDecrypt2 with every
+// cipher in every mode, and what they refuse.
 func TestCiphersAsSwtpm(t *testing.T) {
 	p := startedPair(t)
-	key := p.loadKey(aesKey(usable|tpm2.ObjSign|tpm2.ObjDecrypt, tpm2.AlgNull), nil)
-	onlyCFB := p.loadKey(aesKey(usable|tpm2.ObjDecrypt, tpm2.AlgCFB), nil)
-	other := p.loadKey(hmacKey(signingKey, schemeOf(tpm2.AlgHMAC)), nil)
-	for _, h := range []tpm2.Handle{key, onlyCFB, other} {
-		for _, mode := range []tpm2.AlgID{tpm2.AlgCTR, tpm2.AlgOFB, tpm2.AlgCBC, tpm2.AlgCFB, tpm2.AlgECB, tpm2.AlgNull, tpm2.AlgSHA256} {
-			for _, iv := range []int{0, 15, 16} {
-				for _, size := range []int{0, 1, 16, 33, 80} {
-					for _, decrypt := range []byte{0, 1} {
-						what := fmt.Sprintf("key %x, mode %v, iv of %d, data of %d, decrypt %d", h, mode, iv, size, decrypt)
-						m, v, data := u16(uint16(mode)), buf16(someData[:iv]), buf16(someData[:size])
-						p.same(what, frame(tpm2.CCEncryptDecrypt, []tpm2.Handle{h}, password(""), []byte{decrypt}, m, v, data))
-						p.same(what, frame(tpm2.CCEncryptDecrypt2, []tpm2.Handle{h}, password(""), data, []byte{decrypt}, m, v))
-					}
+	for _, c := range nullProfile.impl.Ciphers {
+		for _, bits := range c.KeyBits {
+			for name, template := range map[string]tpm2.Public{
+				"any mode": aesKey(usable|tpm2.ObjSign|tpm2.ObjDecrypt, tpm2.AlgNull),
+				"only CFB": aesKey(usable|tpm2.ObjDecrypt, tpm2.AlgCFB),
+				"CMAC":     aesKey(usable|tpm2.ObjSign, tpm2.AlgCMAC),
+			} {
+				template.Symmetric.Alg, template.Symmetric.KeyBits = c.Alg, bits
+				h := p.loadKey(template, nil)
+				p.encryptDecrypt(fmt.Sprintf("%v %d, %s", c.Alg, bits, name), h, crypt.CipherBlockSize(c.Alg))
+				p.flush(h)
+			}
+		}
+	}
+	h := p.loadKey(hmacKey(signingKey, schemeOf(tpm2.AlgHMAC)), nil)
+	p.encryptDecrypt("HMAC key", h, 16)
+	p.same("decrypt 2", frame(tpm2.CCEncryptDecrypt, []tpm2.Handle{h}, password(""), []byte{2}))
+	p.same("an iv too long", frame(tpm2.CCEncryptDecrypt, []tpm2.Handle{h}, password(""), []byte{0}, u16(0x43), buf16(someData[:17])))
+}
+
+// encryptDecrypt uses a key in every mode, with whole blocks and others.
+func (p *pair) encryptDecrypt(what string, h tpm2.Handle, block int) {
+	p.t.Helper()
+	for _, mode := range []tpm2.AlgID{tpm2.AlgCTR, tpm2.AlgOFB, tpm2.AlgCBC, tpm2.AlgCFB, tpm2.AlgECB, tpm2.AlgCMAC, tpm2.AlgNull, tpm2.AlgSHA256} {
+		for _, iv := range []int{0, block - 1, block, 16} {
+			for _, size := range []int{0, 1, block, 33, 5 * block} {
+				for _, decrypt := range []byte{0, 1} {
+					what := fmt.Sprintf("%s, mode %v, iv of %d, data of %d, decrypt %d", what, mode, iv, size, decrypt)
+					m, v, data := u16(uint16(mode)), buf16(someData[:iv]), buf16(someData[:size])
+					p.same(what, frame(tpm2.CCEncryptDecrypt, []tpm2.Handle{h}, password(""), []byte{decrypt}, m, v, data))
+					p.same(what, frame(tpm2.CCEncryptDecrypt2, []tpm2.Handle{h}, password(""), data, []byte{decrypt}, m, v))
 				}
 			}
 		}
 	}
-	p.same("decrypt 2", frame(tpm2.CCEncryptDecrypt, []tpm2.Handle{key}, password(""), []byte{2}))
-	p.same("an iv too long", frame(tpm2.CCEncryptDecrypt, []tpm2.Handle{key}, password(""), []byte{0}, u16(0x43), buf16(someData[:17])))
 }
 
 // TestMACsAsSwtpm compares Hash, HMAC and HMAC_Start over kinds of keys and
 // algorithms.
 func TestMACsAsSwtpm(t *testing.T) {
 	p := startedPair(t)
-	algs := append([]tpm2.AlgID{tpm2.AlgNull, tpm2.AlgAES, tpm2.AlgSM3256}, func() []tpm2.AlgID { a := tpm2.HashAlgs(); return a[:] }()...)
+	algs := append([]tpm2.AlgID{tpm2.AlgNull, tpm2.AlgAES, tpm2.AlgSM3256, tpm2.AlgCMAC}, func() []tpm2.AlgID { a := tpm2.HashAlgs(); return a[:] }()...)
 	for name, template := range map[string]tpm2.Public{
 		"hmac":       hmacKey(signingKey, schemeOf(tpm2.AlgHMAC)),
 		"any hash":   hmacKey(signingKey|tpm2.ObjDecrypt, schemeOf(tpm2.AlgNull)),
 		"aes cfb":    aesKey(signingKey|tpm2.ObjDecrypt, tpm2.AlgCFB),
 		"aes":        aesKey(signingKey|tpm2.ObjDecrypt, tpm2.AlgNull),
+		"aes cmac":   aesKey(signingKey, tpm2.AlgCMAC),
+		"camellia":   cipherKey(signingKey, tpm2.SymDef{Alg: tpm2.AlgCamellia, KeyBits: 256, Mode: tpm2.AlgCMAC}),
+		"tdes":       cipherKey(signingKey, tpm2.SymDef{Alg: tpm2.AlgTDES, KeyBits: 128, Mode: tpm2.AlgCMAC}),
+		"tdes 192":   cipherKey(signingKey|tpm2.ObjDecrypt, tpm2.SymDef{Alg: tpm2.AlgTDES, KeyBits: 192, Mode: tpm2.AlgNull}),
 		"ecc":        eccKey(signingKey, schemeOf(tpm2.AlgNull), tpm2.CurveP256),
 		"not to mac": hmacKey(usable&^tpm2.ObjSensitiveDataOrigin, schemeOf(tpm2.AlgNull)),
 	} {
@@ -91,7 +111,9 @@ func TestMACsAsSwtpm(t *testing.T) {
 		h := p.loadKey(template, data)
 		for _, alg := range algs {
 			what := fmt.Sprintf("%s with %v", name, alg)
-			p.same(what, frame(tpm2.CCHMAC, []tpm2.Handle{h}, password(""), buf16(someData), u16(uint16(alg))))
+			for _, size := range []int{0, 1, 8, 16, 17, 48, 80} {
+				p.same(what, frame(tpm2.CCHMAC, []tpm2.Handle{h}, password(""), buf16(someData[:size]), u16(uint16(alg))))
+			}
 			if got := p.same(what, frame(tpm2.CCHMACStart, []tpm2.Handle{h}, password(""), buf16(nil), u16(uint16(alg)))); code(got) == tpm2.RCSuccess {
 				seq := tpm2.Handle(binary.BigEndian.Uint32(got[headerSize:]))
 				p.expect(tpm2.RCSuccess, what, frame(tpm2.CCSequenceUpdate, []tpm2.Handle{seq}, password(""), buf16(someData[:63])))

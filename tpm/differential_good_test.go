@@ -63,8 +63,10 @@ func (h *history) queued() []byte {
 func (h *history) sequence() [][]byte {
 	s := tpm2.Handle(0x03000000)
 	restart := frame(tpm2.CCPolicyRestart, []tpm2.Handle{s}, nil)
-	switch h.IntN(2) {
+	switch h.IntN(3) {
 	case 0:
+		return h.symmetricSequence()
+	case 1:
 		return [][]byte{restart, assert(tpm2.CCPolicyCommandCode, u32(uint32(tpm2.CCNVChangeAuth)))(s),
 			frame(tpm2.CCNVChangeAuth, []tpm2.Handle{policyIndex}, sessionAuth(s, 1), buf16(make([]byte, h.IntN(40))))}
 	default:
@@ -76,6 +78,21 @@ func (h *history) sequence() [][]byte {
 		look := frame(tpm2.CCNVRead, []tpm2.Handle{tpm2.RHOwner, x}, password(""), u16(8), u16(0))
 		return [][]byte{write, policy, look, read, look, policy, look}
 	}
+}
+
+// symmetricSequence makes a symmetric key and computes MACs with it or encrypts.
+func (h *history) symmetricSequence() [][]byte {
+	template, key, seq := pick(h, good(tpm2.CCCreatePrimary)[2:]), []tpm2.Handle{0x80000002}, []tpm2.Handle{0x80000001}
+	data := func() []byte { return buf16(make([]byte, h.IntN(40))) }
+	null := u16(uint16(tpm2.AlgNull))
+	return [][]byte{flushCmd(key[0]), flushCmd(seq[0]), frame(tpm2.CCCreatePrimary, []tpm2.Handle{tpm2.RHOwner}, password(""), template),
+		frame(tpm2.CCHMAC, key, password(""), data(), null),
+		frame(tpm2.CCEncryptDecrypt, key, password(""), []byte{byte(h.IntN(2))}, u16(uint16(tpm2.AlgCFB)), buf16(make([]byte, 8)), data()),
+		frame(tpm2.CCEncryptDecrypt2, key, password(""), buf16(make([]byte, 32)), []byte{0}, u16(uint16(tpm2.AlgCBC)), buf16(make([]byte, 16))),
+		frame(tpm2.CCHMACStart, key, password(""), buf16(nil), null),
+		frame(tpm2.CCSequenceUpdate, seq, password(""), data()), frame(tpm2.CCSequenceUpdate, seq, password(""), data()),
+		frame(tpm2.CCSequenceComplete, seq, password(""), data(), u32(uint32(tpm2.RHOwner))),
+		flushCmd(key[0])}
 }
 
 // goodLater are more parameters, as good gives them.

@@ -23,12 +23,10 @@ var libtpms = tpm2.Implementation{
 	RSABits: []uint16{1024, 2048, 3072},
 	Curves: []tpm2.ECCCurve{tpm2.CurveP192, tpm2.CurveP224, tpm2.CurveP256, tpm2.CurveP384, tpm2.CurveP521,
 		tpm2.CurveBNP256, tpm2.CurveBNP638, tpm2.CurveSM2},
-	Ciphers: []tpm2.Cipher{{Alg: tpm2.AlgTDES, KeyBits: []uint16{128, 192}}, {Alg: tpm2.AlgAES, KeyBits: []uint16{128, 256}},
-		{Alg: tpm2.AlgCamellia, KeyBits: []uint16{128, 256}}},
-	RSASchemes: nullProfile.impl.RSASchemes,
-	ECCSchemes: []tpm2.AlgID{tpm2.AlgECDSA, tpm2.AlgECDAA, tpm2.AlgSM2, tpm2.AlgECSchnorr, tpm2.AlgECDH, tpm2.AlgECMQV},
-	SymModes: []tpm2.AlgID{tpm2.AlgCTR, tpm2.AlgOFB, tpm2.AlgCBC, tpm2.AlgCFB, tpm2.AlgECB,
-		tpm2.AlgCMAC},
+	Ciphers:     nullProfile.impl.Ciphers,
+	RSASchemes:  nullProfile.impl.RSASchemes,
+	ECCSchemes:  []tpm2.AlgID{tpm2.AlgECDSA, tpm2.AlgECDAA, tpm2.AlgSM2, tpm2.AlgECSchnorr, tpm2.AlgECDH, tpm2.AlgECMQV},
+	SymModes:    nullProfile.impl.SymModes,
 	MaxRSABytes: 384,
 	MaxHashes:   nullProfile.impl.MaxHashes,
 }
@@ -60,7 +58,6 @@ var omitted = map[tpm2.CC]string{
 	tpm2.CCLoad:                "a private area is each TPM's own",
 	tpm2.CCSelfTest:            "slow, and the same by construction",
 	tpm2.CCImport:              "covered by the oracle of package crypt",
-	tpm2.CCTestParms:           "the algorithms differ",
 	tpm2.CCGetTestResult:       "the algorithms differ",
 	tpm2.CCIncrementalSelfTest: "the algorithms differ",
 }
@@ -176,7 +173,9 @@ func good(cc tpm2.CC) [][]byte {
 	case tpm2.CCPolicyNV:
 		return [][]byte{join(buf16(make([]byte, 8)), u16(4), u16(0)), join(buf16(make([]byte, 2)), u16(3), u16(7))}
 	case tpm2.CCCreatePrimary, tpm2.CCCreate:
-		return [][]byte{create(eccSigning()), create(eccStorage()), create(keyedHash())}
+		return [][]byte{create(eccSigning()), create(eccStorage()), create(keyedHash()),
+			create(cipherTemplate(tpm2.AlgAES, tpm2.AlgCMAC)), create(cipherTemplate(tpm2.AlgTDES, tpm2.AlgNull)),
+			create(cipherTemplate(tpm2.AlgCamellia, tpm2.AlgCBC))}
 	case tpm2.CCSign:
 		return [][]byte{join(digest, ecdsa, ticket(tpm2.STHashCheck))}
 	case tpm2.CCQuote:
@@ -201,7 +200,11 @@ func good(cc tpm2.CC) [][]byte {
 	case tpm2.CCMakeCredential:
 		return [][]byte{join(digest, buf16(append([]byte{0, 11}, make([]byte, 32)...)))}
 	case tpm2.CCHMAC, tpm2.CCHMACStart:
-		return [][]byte{join(none, scheme(tpm2.AlgSHA256)), join(none, scheme(tpm2.AlgNull))}
+		return [][]byte{join(none, scheme(tpm2.AlgSHA256)), join(none, scheme(tpm2.AlgNull)), join(digest, scheme(tpm2.AlgCMAC))}
+	case tpm2.CCEncryptDecrypt2:
+		return [][]byte{join(digest, []byte{0}, scheme(tpm2.AlgNull), buf16(make([]byte, 16))), join(digest, []byte{1}, scheme(tpm2.AlgCTR), buf16(make([]byte, 8)))}
+	case tpm2.CCTestParms:
+		return [][]byte{scheme(tpm2.AlgSymCipher, tpm2.AlgTDES, 192, tpm2.AlgCMAC), scheme(tpm2.AlgSymCipher, tpm2.AlgCamellia, 256, tpm2.AlgNull)}
 	case tpm2.CCSequenceUpdate, tpm2.CCEventSequenceComplete:
 		return [][]byte{buf16([]byte("data"))}
 	case tpm2.CCSequenceComplete:
@@ -219,6 +222,15 @@ func keyedHash() []byte {
 	return tpm2.Marshal(&tpm2.Public{PublicParms: tpm2.PublicParms{Type: tpm2.AlgKeyedHash,
 		Scheme: tpm2.Scheme{Alg: tpm2.AlgHMAC, Hash: tpm2.AlgSHA256}},
 		NameAlg: tpm2.AlgSHA256, Attributes: 0x40072})
+}
+
+// cipherTemplate is the template of a symmetric key.
+func cipherTemplate(alg, mode tpm2.AlgID) []byte {
+	key := cipherKey(signingKey, tpm2.SymDef{Alg: alg, KeyBits: 128, Mode: mode})
+	if mode != tpm2.AlgCMAC {
+		key.Attributes |= tpm2.ObjDecrypt
+	}
+	return tpm2.Marshal(&key)
 }
 
 // externalECC is the public area of a key that is not a TPM's: the base point.

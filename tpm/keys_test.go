@@ -40,8 +40,12 @@ func hmacKey(attrs tpm2.ObjectAttributes, scheme tpm2.Scheme) tpm2.Public {
 }
 
 func aesKey(attrs tpm2.ObjectAttributes, mode tpm2.AlgID) tpm2.Public {
+	return cipherKey(attrs, tpm2.SymDef{Alg: tpm2.AlgAES, KeyBits: 128, Mode: mode})
+}
+
+func cipherKey(attrs tpm2.ObjectAttributes, def tpm2.SymDef) tpm2.Public {
 	return tpm2.Public{NameAlg: tpm2.AlgSHA256, Attributes: attrs, PublicParms: tpm2.PublicParms{
-		Type: tpm2.AlgSymCipher, Symmetric: tpm2.SymDef{Alg: tpm2.AlgAES, KeyBits: 128, Mode: mode}}}
+		Type: tpm2.AlgSymCipher, Symmetric: def}}
 }
 
 // schemeOf is a scheme with SHA-256.

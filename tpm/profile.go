@@ -34,13 +34,14 @@ type Profile struct {
 // engineImpl is every algorithm, curve and size that the engine has: what
 // ashlar-v1 shows, and what the other profiles restrict.
 var engineImpl = tpm2.Implementation{
-	Hashes:      []tpm2.AlgID{tpm2.AlgSHA1, tpm2.AlgSHA256, tpm2.AlgSHA384, tpm2.AlgSHA512},
-	RSABits:     []uint16{2048, 3072},
-	Curves:      []tpm2.ECCCurve{tpm2.CurveP256, tpm2.CurveP384},
-	Ciphers:     []tpm2.Cipher{{Alg: tpm2.AlgAES, KeyBits: []uint16{128, 192, 256}}},
+	Hashes:  []tpm2.AlgID{tpm2.AlgSHA1, tpm2.AlgSHA256, tpm2.AlgSHA384, tpm2.AlgSHA512},
+	RSABits: []uint16{2048, 3072},
+	Curves:  []tpm2.ECCCurve{tpm2.CurveP256, tpm2.CurveP384},
+	Ciphers: []tpm2.Cipher{{Alg: tpm2.AlgTDES, KeyBits: []uint16{128, 192}}, {Alg: tpm2.AlgAES, KeyBits: []uint16{128, 192, 256}},
+		{Alg: tpm2.AlgCamellia, KeyBits: []uint16{128, 192, 256}}},
 	RSASchemes:  []tpm2.AlgID{tpm2.AlgRSASSA, tpm2.AlgRSAPSS, tpm2.AlgRSAES, tpm2.AlgOAEP},
 	ECCSchemes:  []tpm2.AlgID{tpm2.AlgECDSA, tpm2.AlgECDH},
-	SymModes:    []tpm2.AlgID{tpm2.AlgCTR, tpm2.AlgOFB, tpm2.AlgCBC, tpm2.AlgCFB, tpm2.AlgECB},
+	SymModes:    []tpm2.AlgID{tpm2.AlgCTR, tpm2.AlgOFB, tpm2.AlgCBC, tpm2.AlgCFB, tpm2.AlgECB, tpm2.AlgCMAC},
 	MaxRSABytes: 384,
 	MaxHashes:   pcr.Banks,
 }

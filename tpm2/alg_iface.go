@@ -31,12 +31,16 @@ type HashIDOrNull AlgID
 // Walk visits the identifier; one that is not implemented is RCHash.
 func (h *HashIDOrNull) Walk(c *Codec) { c.HashAlg((*AlgID)(h), true) }
 
-// SymModeOrNull is a parameter of type TPMI_ALG_CIPHER_MODE+ (RCMode).
-type SymModeOrNull AlgID
+// CipherModeOrNull is a parameter of type TPMI_ALG_CIPHER_MODE+ (RCMode): a mode
+// that encrypts.
+type CipherModeOrNull AlgID
 
 // Walk visits the identifier.
-func (m *SymModeOrNull) Walk(c *Codec) {
+func (m *CipherModeOrNull) Walk(c *Codec) {
 	c.alg((*AlgID)(m), c.Accepts().SymModes, true, RCMode)
+	if AlgID(*m) == AlgCMAC {
+		c.Fail(RCMode)
+	}
 }
 
 // Hierarchy is a TPMI_RH_HIERARCHY+ inside a structure: owner, endorsement,

@@ -10,7 +10,7 @@ type Implementation struct {
 	Ciphers     []Cipher   // block ciphers
 	RSASchemes  []AlgID    // schemes of RSA keys, signing and encrypting
 	ECCSchemes  []AlgID    // schemes of ECC keys
-	SymModes    []AlgID    // modes of block ciphers
+	SymModes    []AlgID    // modes of block ciphers, CMAC among them
 	MaxRSABytes int        // bytes of the largest RSA modulus
 	MaxHashes   int        // entries of a TPML_PCR_SELECTION, one per hash
 }

@@ -95,6 +95,14 @@ func BenchmarkEncryptParameter(b *testing.B) {
 	key, nonce, data := make([]byte, 32), make([]byte, 32), make([]byte, 128)
 	b.ReportAllocs()
 	for b.Loop() {
-		EncryptParameter(tpm2.AlgSHA256, key, nonce, nonce, 128, data)
+		EncryptParameter(tpm2.AlgSHA256, key, nonce, nonce, tpm2.SymDef{Alg: tpm2.AlgAES, KeyBits: 128}, data)
+	}
+}
+
+func BenchmarkCamellia(b *testing.B) {
+	c := newCamellia(make([]byte, 32))
+	var block [16]byte
+	for b.Loop() {
+		c.Encrypt(block[:], block[:])
 	}
 }

@@ -41,7 +41,8 @@ func (s *Source) reader() io.Reader {
 //
 // Codes, without parameter: TPM_RC_CANCELED; TPM_RC_RANGE for an RSA exponent
 // and TPM_RC_VALUE for an RSA key size that is not implemented; TPM_RC_CURVE;
-// TPM_RC_KEY_SIZE for symmetric key data of a wrong size; TPM_RC_SIZE for
+// TPM_RC_KEY_SIZE for symmetric key data of a wrong size, TPM_RC_KEY for a TDES
+// key that is not allowed; TPM_RC_SIZE for
 // keyed-hash data longer than the scheme's hash block; TPM_RC_NO_RESULT where
 // the random source fails.
 func CreateObject(template *tpm2.Public, auth, data []byte, src *Source) (*Key, tpm2.RC) {
@@ -59,7 +60,7 @@ func CreateObject(template *tpm2.Public, auth, data []byte, src *Source) (*Key, 
 	case tpm2.AlgECC:
 		rc = k.createECC(src)
 	case tpm2.AlgSymCipher:
-		rc = k.createBits(src, data, int(k.Public.Symmetric.KeyBits)/8)
+		rc = k.createCipherKey(src, data)
 	case tpm2.AlgKeyedHash:
 		rc = k.createKeyedHash(src, data)
 	default:
@@ -138,6 +139,28 @@ func (k *Key) createBits(src *Source, data []byte, size int) tpm2.RC {
 	}
 	k.Sensitive.Sensitive = make([]byte, size)
 	return read(src, k.Sensitive.Sensitive)
+}
+
+// createCipherKey is createBits for a block cipher. A TDES key that the caller
+// gives is taken as it is, one that is drawn has odd parity.
+func (k *Key) createCipherKey(src *Source, data []byte) tpm2.RC {
+	for {
+		rc := k.createBits(src, data, int(k.Public.Symmetric.KeyBits)/8)
+		if rc != tpm2.RCSuccess || k.Public.Symmetric.Alg != tpm2.AlgTDES {
+			return rc
+		}
+		switch key := k.Sensitive.Sensitive; {
+		case len(data) == 0:
+			setParity(key)
+			if tdesKey(key) {
+				return tpm2.RCSuccess
+			}
+		case !tdesKey(key):
+			return tpm2.RCKey
+		default:
+			return tpm2.RCSuccess
+		}
+	}
 }
 
 func (k *Key) createKeyedHash(src *Source, data []byte) tpm2.RC {

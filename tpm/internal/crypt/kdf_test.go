@@ -66,26 +66,28 @@ func TestXORObfuscateIsItsInverse(t *testing.T) {
 
 func TestParameterEncryption(t *testing.T) {
 	key, caller, tpm := []byte("key"), []byte("nonce of the caller"), []byte("nonce of the TPM")
-	for _, bits := range []uint16{128, 256} {
+	for _, c := range cipherCases {
+		sym := tpm2.SymDef{Alg: c.alg, KeyBits: uint16(8 * c.keySize), Mode: tpm2.AlgCFB}
 		plain := []byte("a parameter that is no whole number of blocks")
 		data := bytes.Clone(plain)
-		if rc := EncryptParameter(tpm2.AlgSHA256, key, caller, tpm, bits, data); rc != tpm2.RCSuccess {
+		if rc := EncryptParameter(tpm2.AlgSHA256, key, caller, tpm, sym, data); rc != tpm2.RCSuccess {
 			t.Fatal(rc)
 		}
 		// Part 1, 21.3, spelled out: the KDF gives key ‖ IV.
-		both := KDFa(tpm2.AlgSHA256, key, "CFB", caller, tpm, int(bits)+128)
+		both := KDFa(tpm2.AlgSHA256, key, "CFB", caller, tpm, 8*(c.keySize+CipherBlockSize(c.alg)))
 		want := bytes.Clone(plain)
-		if rc := Encrypt(tpm2.AlgAES, both[:bits/8], tpm2.AlgCFB, both[bits/8:], want); rc != tpm2.RCSuccess {
+		if rc := Encrypt(c.alg, both[:c.keySize], tpm2.AlgCFB, both[c.keySize:], want); rc != tpm2.RCSuccess {
 			t.Fatal(rc)
 		}
 		if !bytes.Equal(data, want) {
-			t.Errorf("AES-%d: %x, want %x", bits, data, want)
+			t.Errorf("%v: %x, want %x", sym, data, want)
 		}
-		if rc := DecryptParameter(tpm2.AlgSHA256, key, caller, tpm, bits, data); rc != tpm2.RCSuccess || !bytes.Equal(data, plain) {
-			t.Errorf("AES-%d: decrypted to %q, %v", bits, data, rc)
+		if rc := DecryptParameter(tpm2.AlgSHA256, key, caller, tpm, sym, data); rc != tpm2.RCSuccess || !bytes.Equal(data, plain) {
+			t.Errorf("%v: decrypted to %q, %v", sym, data, rc)
 		}
 	}
-	if rc := EncryptParameter(tpm2.AlgSHA256, key, caller, tpm, 192, nil); rc != tpm2.RCSymmetric {
-		t.Errorf("AES-192: %v, want TPM_RC_SYMMETRIC", rc)
+	sm4 := tpm2.SymDef{Alg: tpm2.AlgSM4, KeyBits: 128, Mode: tpm2.AlgCFB}
+	if rc := EncryptParameter(tpm2.AlgSHA256, key, caller, tpm, sm4, nil); rc != tpm2.RCSymmetric {
+		t.Errorf("SM4: %v, want TPM_RC_SYMMETRIC", rc)
 	}
 }

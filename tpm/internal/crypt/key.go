@@ -212,6 +212,9 @@ func (k *Key) checkSymmetricSize(blame blamer) tpm2.RC {
 		if bits != int(k.Public.Symmetric.KeyBits+7)/8 {
 			return blame.onSensitive(tpm2.RCKeySize)
 		}
+		if k.Public.Symmetric.Alg == tpm2.AlgTDES && !tdesKey(k.Sensitive.Sensitive) {
+			return blame.onSensitive(tpm2.RCKey)
+		}
 		return tpm2.RCSuccess
 	}
 	limit := tpm2.MaxSymDataSize

@@ -95,7 +95,7 @@ func SecretDecrypt(key *Key, label string, nonceCaller []byte, secret tpm2.Encry
 		XORObfuscate(key.Public.NameAlg, key.Sensitive.Sensitive, nonceCaller, nil, seed)
 		return seed, tpm2.RCSuccess
 	}
-	iv := make([]byte, BlockSize)
+	iv := make([]byte, CipherBlockSize(key.Public.Symmetric.Alg))
 	copy(iv, nonceCaller)
 	rc := Decrypt(key.Public.Symmetric.Alg, key.Sensitive.Sensitive, tpm2.AlgCFB, iv, seed)
 	return seed, rc

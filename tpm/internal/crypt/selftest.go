@@ -65,11 +65,12 @@ type knownAnswer struct {
 // knownAnswers is in ascending order of algorithm.
 var knownAnswers = [...]knownAnswer{
 	{tpm2.AlgRSA, katRaw + katSHA256, katRSARaw},
+	{tpm2.AlgTDES, katTDES + katTDESPlain, katMode(tpm2.AlgTDES, katTDESKey, tpm2.AlgECB, "", katTDESPlain)},
 	{tpm2.AlgSHA1, katSHA1, katDigest(tpm2.AlgSHA1)},
 	{tpm2.AlgHMAC, katHMAC, func() ([]byte, error) {
 		return HMAC(tpm2.AlgSHA256, []byte("Jefe"), []byte("what do ya want "), []byte("for nothing?")), nil
 	}},
-	{tpm2.AlgAES, katAES256 + katAES256Plain, katMode(katAES256Key, tpm2.AlgECB, "", katAES256Plain)},
+	{tpm2.AlgAES, katAES256 + katAES256Plain, katMode(tpm2.AlgAES, katAES256Key, tpm2.AlgECB, "", katAES256Plain)},
 	{tpm2.AlgXOR, katXOR, func() ([]byte, error) {
 		data := append(bytes.Repeat([]byte("abc"), 13), 'a')
 		XORObfuscate(tpm2.AlgSHA256, []byte("key"), []byte("contextU"), []byte("contextV"), data)
@@ -99,11 +100,21 @@ var knownAnswers = [...]knownAnswer{
 		}
 		return bytes.Clone(k.Scalar()), nil
 	}},
-	{tpm2.AlgCTR, katAESCTR + katAESPlain, katMode(katAESKey, tpm2.AlgCTR, katAESCounter, katAESPlain)},
-	{tpm2.AlgOFB, katAESOFB + katAESPlain, katMode(katAESKey, tpm2.AlgOFB, katAESIV, katAESPlain)},
-	{tpm2.AlgCBC, katAESCBC + katAESPlain, katMode(katAESKey, tpm2.AlgCBC, katAESIV, katAESPlain)},
-	{tpm2.AlgCFB, katAESCFB + katAESPlain, katMode(katAESKey, tpm2.AlgCFB, katAESIV, katAESPlain)},
-	{tpm2.AlgECB, katAESECB + katAESPlain, katMode(katAESKey, tpm2.AlgECB, "", katAESPlain)},
+	{tpm2.AlgCamellia, katCamellia + katCamelliaPlain,
+		katMode(tpm2.AlgCamellia, katCamelliaKey, tpm2.AlgECB, "", katCamelliaPlain)},
+	{tpm2.AlgCMAC, katCMAC, func() ([]byte, error) {
+		mac, rc := NewCMAC(tpm2.AlgAES, known(katAESKey))
+		if rc != tpm2.RCSuccess {
+			return nil, rc
+		}
+		mac.Update(known(katAESPlain + katCMACRest))
+		return mac.Sum(), nil
+	}},
+	{tpm2.AlgCTR, katAESCTR + katAESPlain, katMode(tpm2.AlgAES, katAESKey, tpm2.AlgCTR, katAESCounter, katAESPlain)},
+	{tpm2.AlgOFB, katAESOFB + katAESPlain, katMode(tpm2.AlgAES, katAESKey, tpm2.AlgOFB, katAESIV, katAESPlain)},
+	{tpm2.AlgCBC, katAESCBC + katAESPlain, katMode(tpm2.AlgAES, katAESKey, tpm2.AlgCBC, katAESIV, katAESPlain)},
+	{tpm2.AlgCFB, katAESCFB + katAESPlain, katMode(tpm2.AlgAES, katAESKey, tpm2.AlgCFB, katAESIV, katAESPlain)},
+	{tpm2.AlgECB, katAESECB + katAESPlain, katMode(tpm2.AlgAES, katAESKey, tpm2.AlgECB, "", katAESPlain)},
 }
 
 const (
@@ -125,14 +136,14 @@ func katDigest(alg tpm2.AlgID) func() ([]byte, error) {
 }
 
 // katMode gives the ciphertext of plain, and what that decrypts to.
-func katMode(key string, mode tpm2.AlgID, iv, plain string) func() ([]byte, error) {
+func katMode(alg tpm2.AlgID, key string, mode tpm2.AlgID, iv, plain string) func() ([]byte, error) {
 	return func() ([]byte, error) {
 		data := known(plain)
-		if rc := Encrypt(tpm2.AlgAES, known(key), mode, known(iv), data); rc != tpm2.RCSuccess {
+		if rc := Encrypt(alg, known(key), mode, known(iv), data); rc != tpm2.RCSuccess {
 			return nil, rc
 		}
 		out := bytes.Clone(data)
-		if rc := Decrypt(tpm2.AlgAES, known(key), mode, known(iv), data); rc != tpm2.RCSuccess {
+		if rc := Decrypt(alg, known(key), mode, known(iv), data); rc != tpm2.RCSuccess {
 			return nil, rc
 		}
 		return append(out, data...), nil

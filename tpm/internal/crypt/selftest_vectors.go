@@ -1,7 +1,7 @@
 package crypt
 
 // Vectors of the self-tests, in hexadecimal. Sources: FIPS 180-4 ("abc"), FIPS
-// 197 C.3, SP 800-38A F.1 to F.5, RFC 4231 4.3, RFC 5903 8.1, RFC 6979 A.2.5;
+// 197 C.3, SP 800-38A F.1 to F.5, RFC 3713 A, RFC 4231 4.3, RFC 4493 4, SP 800-67 B.1, RFC 5903 8.1, RFC 6979 A.2.5;
 // OpenSSL 3.0 for the RSA schemes, with a key that libtpms derived; libtpms for
 // the primary key.
 const (
@@ -74,6 +74,16 @@ const (
 	katAES256Key   = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 	katAES256Plain = "00112233445566778899aabbccddeeff"
 	katAES256      = "8ea2b7ca516745bfeafc49904b496089"
+
+	katCMACRest = "30c81c46a35ce411"
+	katCMAC     = "dfa66747de9ae63030ca32611497c827"
+
+	katTDESKey       = "0123456789abcdef23456789abcdef01456789abcdef0123"
+	katTDESPlain     = "5468652071756663" + "6b2062726f776e20" + "666f78206a756d70"
+	katTDES          = "a826fd8ce53b855f" + "cce21c8112256fe6" + "68d5c05dd9b6b900"
+	katCamelliaKey   = "0123456789abcdeffedcba987654321000112233445566778899aabbccddeeff"
+	katCamelliaPlain = "0123456789abcdeffedcba9876543210"
+	katCamellia      = "9acc237dff16d76c20ef7c919e3a7509"
 
 	katSHA1   = "a9993e364706816aba3e25717850c26c9cd0d89d"
 	katSHA256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

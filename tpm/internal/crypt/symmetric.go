@@ -3,23 +3,45 @@ package crypt
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/des"
 	"crypto/subtle"
 
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
-// BlockSize is the block length in bytes of every symmetric cipher
-// implemented: AES with keys of 128 and 256 bits.
+// BlockSize is the block length in bytes of AES, and no other cipher's is longer.
 const BlockSize = aes.BlockSize
 
-// SymmetricKeyBits tells whether alg is an implemented block cipher and takes
-// keys of that many bits (Part 2, TPMI_AES_KEY_BITS).
-func SymmetricKeyBits(alg tpm2.AlgID, bits uint16) bool {
-	return alg == tpm2.AlgAES && (bits == 128 || bits == 256)
+// CipherBlockSize is the block length in bytes of an implemented block cipher,
+// 0 for any other algorithm.
+func CipherBlockSize(alg tpm2.AlgID) int {
+	switch alg {
+	case tpm2.AlgAES, tpm2.AlgCamellia:
+		return BlockSize
+	case tpm2.AlgTDES:
+		return des.BlockSize
+	}
+	return 0
+}
+
+// newCipher is AES or Camellia with a key of 128, 192 or 256 bits, or TDES with
+// one of 128 or 192. It gives TPM_RC_SYMMETRIC for anything else.
+func newCipher(alg tpm2.AlgID, key []byte) (cipher.Block, tpm2.RC) {
+	n := len(key)
+	switch {
+	case alg == tpm2.AlgTDES && (n == 16 || n == 24):
+		return newTDES(key), tpm2.RCSuccess
+	case n != 16 && n != 24 && n != 32:
+	case alg == tpm2.AlgAES:
+		return newAES(key), tpm2.RCSuccess
+	case alg == tpm2.AlgCamellia:
+		return newCamellia(key), tpm2.RCSuccess
+	}
+	return nil, tpm2.RCSymmetric
 }
 
 // Encrypt encrypts data in place (Part 3, 15.2 and 15.3) and moves iv on to the
-// chaining value of the next call. iv has BlockSize bytes and is ignored by
+// chaining value of the next call. iv has the cipher's block length and is ignored by
 // ECB; a nil iv stands for zeros and is not moved on. After a last block that is
 // not full the specification does not say what the chaining value is; it is
 // what libtpms gives: with CFB, the ciphertext and then the rest of the key
@@ -38,12 +60,9 @@ func Decrypt(alg tpm2.AlgID, key []byte, mode tpm2.AlgID, iv, data []byte) tpm2.
 }
 
 func symmetric(alg tpm2.AlgID, key []byte, mode tpm2.AlgID, iv, data []byte, encrypt bool) tpm2.RC {
-	if !SymmetricKeyBits(alg, uint16(8*min(len(key), 64))) {
-		return tpm2.RCSymmetric
-	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return tpm2.RCSymmetric
+	block, rc := newCipher(alg, key)
+	if rc != tpm2.RCSuccess {
+		return rc
 	}
 	return runMode(block, mode, iv, data, encrypt)
 }
@@ -53,9 +72,9 @@ func runMode(block cipher.Block, mode tpm2.AlgID, iv, data []byte, encrypt bool)
 		return ecb(block, data, encrypt)
 	}
 	if iv == nil {
-		iv = make([]byte, BlockSize)
+		iv = make([]byte, block.BlockSize())
 	}
-	if len(iv) != BlockSize {
+	if len(iv) != block.BlockSize() {
 		return tpm2.RCSize
 	}
 	switch mode {
@@ -74,27 +93,28 @@ func runMode(block cipher.Block, mode tpm2.AlgID, iv, data []byte, encrypt bool)
 }
 
 func ecb(block cipher.Block, data []byte, encrypt bool) tpm2.RC {
-	if len(data)%BlockSize != 0 {
+	n := block.BlockSize()
+	if len(data)%n != 0 {
 		return tpm2.RCSize
 	}
-	for ; len(data) > 0; data = data[BlockSize:] {
+	for ; len(data) > 0; data = data[n:] {
 		if encrypt {
-			block.Encrypt(data[:BlockSize], data[:BlockSize])
+			block.Encrypt(data[:n], data[:n])
 		} else {
-			block.Decrypt(data[:BlockSize], data[:BlockSize])
+			block.Decrypt(data[:n], data[:n])
 		}
 	}
 	return tpm2.RCSuccess
 }
 
 func cbc(block cipher.Block, iv, data []byte, encrypt bool) tpm2.RC {
-	if len(data)%BlockSize != 0 {
+	if len(data)%len(iv) != 0 {
 		return tpm2.RCSize
 	}
 	if len(data) == 0 {
 		return tpm2.RCSuccess
 	}
-	last := data[len(data)-BlockSize:]
+	last := data[len(data)-len(iv):]
 	if encrypt {
 		cipher.NewCBCEncrypter(block, iv).CryptBlocks(data, data)
 		copy(iv, last)
@@ -106,13 +126,14 @@ func cbc(block cipher.Block, iv, data []byte, encrypt bool) tpm2.RC {
 	return tpm2.RCSuccess
 }
 
-// cfb is CFB with full blocks (SP 800-38A, CFB128).
+// cfb is CFB with full blocks (SP 800-38A, CFB128 and CFB64).
 func cfb(block cipher.Block, iv, data []byte, encrypt bool) {
-	var stream [BlockSize]byte
+	var room [BlockSize]byte
+	stream := room[:len(iv)]
 	for len(data) > 0 {
-		block.Encrypt(stream[:], iv)
-		copy(iv, stream[:]) // a last block that is not full keeps the tail
-		n := min(len(data), BlockSize)
+		block.Encrypt(stream, iv)
+		copy(iv, stream) // a last block that is not full keeps the tail
+		n := min(len(data), len(iv))
 		if !encrypt {
 			copy(iv, data[:n])
 		}
@@ -139,7 +160,7 @@ func ctr(block cipher.Block, iv, data []byte) {
 		return
 	}
 	cipher.NewCTR(block, iv).XORKeyStream(data, data)
-	addCounter(iv, (len(data)+BlockSize-1)/BlockSize)
+	addCounter(iv, (len(data)+len(iv)-1)/len(iv))
 }
 
 // addCounter adds n to a big-endian counter.
@@ -152,22 +173,23 @@ func addCounter(counter []byte, n int) {
 	}
 }
 
-// EncryptParameter encrypts a parameter's data in place with AES-CFB (Part 1,
-// 21.3). alg is the session's hash, key its sessionKey ‖ authValue; the nonces
-// are nonceTPM and nonceCaller in a response, the other way round in a command.
-// keyBits is 128 or 256.
-func EncryptParameter(alg tpm2.AlgID, key, nonceNewer, nonceOlder []byte, keyBits uint16, data []byte) tpm2.RC {
-	return parameter(alg, key, nonceNewer, nonceOlder, keyBits, data, true)
+// EncryptParameter encrypts a parameter's data in place by CFB (Part 1, 21.3).
+// alg is the session's hash, key its sessionKey ‖ authValue; the nonces are
+// nonceTPM and nonceCaller in a response, the other way round in a command. sym
+// says the cipher and its key's length: TPM_RC_SYMMETRIC for one that is not
+// implemented.
+func EncryptParameter(alg tpm2.AlgID, key, nonceNewer, nonceOlder []byte, sym tpm2.SymDef, data []byte) tpm2.RC {
+	return parameter(alg, key, nonceNewer, nonceOlder, sym, data, true)
 }
 
 // DecryptParameter is the inverse of EncryptParameter.
-func DecryptParameter(alg tpm2.AlgID, key, nonceNewer, nonceOlder []byte, keyBits uint16, data []byte) tpm2.RC {
-	return parameter(alg, key, nonceNewer, nonceOlder, keyBits, data, false)
+func DecryptParameter(alg tpm2.AlgID, key, nonceNewer, nonceOlder []byte, sym tpm2.SymDef, data []byte) tpm2.RC {
+	return parameter(alg, key, nonceNewer, nonceOlder, sym, data, false)
 }
 
-func parameter(alg tpm2.AlgID, key, newer, older []byte, keyBits uint16, data []byte, encrypt bool) tpm2.RC {
-	material := KDFa(alg, key, LabelCFB, newer, older, int(keyBits)+8*BlockSize)
+func parameter(alg tpm2.AlgID, key, newer, older []byte, sym tpm2.SymDef, data []byte, encrypt bool) tpm2.RC {
+	material := KDFa(alg, key, LabelCFB, newer, older, int(sym.KeyBits)+8*CipherBlockSize(sym.Alg))
 	defer clear(material)
-	n := int(keyBits) / 8
-	return symmetric(tpm2.AlgAES, material[:n], tpm2.AlgCFB, material[n:], data, encrypt)
+	n := int(sym.KeyBits) / 8
+	return symmetric(sym.Alg, material[:n], tpm2.AlgCFB, material[n:], data, encrypt)
 }

@@ -38,8 +38,8 @@ func ProtectionBy(key *Key, seed []byte) Protection {
 // where the random source fails.
 func (p Protection) Wrap(name, data []byte, random io.Reader) ([]byte, tpm2.RC) {
 	macSize := p.Hash.DigestSize()
-	out := make([]byte, 2+macSize, 2+macSize+2+BlockSize+len(data))
-	iv := make([]byte, BlockSize)
+	iv := make([]byte, CipherBlockSize(p.Symmetric.Alg))
+	out := make([]byte, 2+macSize, 2+macSize+2+len(iv)+len(data))
 	if random != nil {
 		if _, err := io.ReadFull(random, iv); err != nil {
 			return nil, tpm2.RCNoResult
@@ -68,13 +68,13 @@ func (p Protection) Unwrap(name, blob []byte, withIV bool) ([]byte, tpm2.RC) {
 	if !Equal(mac, p.mac(rest, name)) {
 		return nil, tpm2.RCIntegrity
 	}
-	iv := make([]byte, BlockSize)
+	iv := make([]byte, CipherBlockSize(p.Symmetric.Alg))
 	if withIV {
 		var given []byte
 		if given, rest, rc = split2B(rest, BlockSize); rc != tpm2.RCSuccess {
 			return nil, rc
 		}
-		if len(given) != BlockSize {
+		if len(given) != len(iv) {
 			return nil, tpm2.RCValue
 		}
 		copy(iv, given)

@@ -83,6 +83,10 @@ func CheckScheme(parent *Object, pub *tpm2.Public) tpm2.RC {
 	switch pub.Type {
 	case tpm2.AlgKeyedHash:
 		return checkKeyedHash(pub)
+	case tpm2.AlgSymCipher:
+		if pub.Attributes.Has(tpm2.ObjDecrypt) && pub.Symmetric.Mode == tpm2.AlgCMAC {
+			return tpm2.RCScheme // a MAC does not decrypt
+		}
 	case tpm2.AlgRSA, tpm2.AlgECC:
 		if rc := checkAsymmetric(pub); rc != tpm2.RCSuccess {
 			return rc

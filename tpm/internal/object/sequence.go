@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"hash"
 
+	"github.com/ashlar-cloud/ashlar/tpm/internal/crypt"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
@@ -15,16 +16,16 @@ const (
 	HashSequence SequenceKind = iota
 	HMACSequence
 	EventSequence // a digest in every bank, to be extended
+	CMACSequence
 )
 
-// Sequence is a running hash, HMAC or event sequence. It is never changed:
+// Sequence is a running hash, MAC or event sequence. It is never changed:
 // Update gives the Sequence that comes after.
 type Sequence struct {
 	Kind SequenceKind
 	// Auth is the authorization value.
 	Auth tpm2.Digest
-	// Alg is the hash algorithm of a hash or HMAC sequence, AlgNull of an event
-	// sequence.
+	// Alg is the hash algorithm of a hash or HMAC sequence, AlgNull of another.
 	Alg tpm2.AlgID
 	// Begun: data has come in. Safe: it does not begin like an attestation of
 	// the TPM, so a ticket may be given for its digest.
@@ -32,8 +33,9 @@ type Sequence struct {
 
 	// states are the running hashes: one of a hash sequence; of an HMAC the
 	// inner and the outer one, so that the key itself is not kept; of an event
-	// sequence one for each of tpm2.HashAlgs.
+	// sequence one for each of tpm2.HashAlgs; none of a CMAC.
 	states []hash.Cloner
+	cmac   crypt.CMAC
 }
 
 // NewHashSequence starts a hash sequence with an implemented hash algorithm.
@@ -59,6 +61,11 @@ func NewHMACSequence(auth tpm2.Digest, alg tpm2.AlgID, key []byte) *Sequence {
 	outer.Write(pad)
 	clear(pad)
 	return &Sequence{Kind: HMACSequence, Auth: auth, Alg: alg, states: []hash.Cloner{inner, outer}}
+}
+
+// NewCMACSequence starts a sequence with a CMAC that has begun.
+func NewCMACSequence(auth tpm2.Digest, m crypt.CMAC) *Sequence {
+	return &Sequence{Kind: CMACSequence, Auth: auth, Alg: tpm2.AlgNull, cmac: m}
 }
 
 // NewEventSequence starts an event sequence.
@@ -101,9 +108,12 @@ func (s *Sequence) Update(data []byte, safe bool) *Sequence {
 	for i := range s.states {
 		next.states[i] = cloneState(s.states[i])
 	}
-	if s.Kind == HMACSequence {
+	switch s.Kind {
+	case HMACSequence:
 		next.states[0].Write(data)
 		return &next
+	case CMACSequence:
+		next.cmac.Update(data)
 	}
 	for _, h := range next.states {
 		h.Write(data)
@@ -111,8 +121,11 @@ func (s *Sequence) Update(data []byte, safe bool) *Sequence {
 	return &next
 }
 
-// Result is the digest of a hash sequence or the HMAC.
+// Result is the digest of a hash sequence or the MAC.
 func (s *Sequence) Result() tpm2.Digest {
+	if s.Kind == CMACSequence {
+		return s.cmac.Sum()
+	}
 	digest := s.states[0].Sum(nil)
 	if s.Kind == HMACSequence {
 		outer := cloneState(s.states[1])
@@ -153,6 +166,9 @@ func (s *Sequence) Walk(c *tpm2.Codec) {
 	for _, h := range s.states {
 		walkState(c, h)
 	}
+	if s.Kind == CMACSequence {
+		s.cmac.Walk(c)
+	}
 }
 
 // prepare makes the hashes that a decoded sequence of its kind and algorithm
@@ -166,6 +182,7 @@ func (s *Sequence) prepare() bool {
 		s.states = []hash.Cloner{newState(s.Alg), newState(s.Alg)}
 	case s.Kind == EventSequence && s.Alg == tpm2.AlgNull:
 		s.states = NewEventSequence(nil).states
+	case s.Kind == CMACSequence && s.Alg == tpm2.AlgNull:
 	default:
 		return false
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/ashlar-cloud/ashlar/tpm/internal/crypt"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
@@ -33,6 +34,26 @@ func sequences(key []byte) map[string]struct {
 			h := hmac.New(alg.New, key)
 			h.Write(data)
 			return [][]byte{h.Sum(nil)}
+		}}
+	}
+	for _, c := range []struct {
+		alg  tpm2.AlgID
+		size int
+	}{{tpm2.AlgAES, 16}, {tpm2.AlgTDES, 24}, {tpm2.AlgCamellia, 32}} {
+		mac := func(data []byte) crypt.CMAC {
+			m, rc := crypt.NewCMAC(c.alg, bytes.Repeat([]byte{5}, c.size))
+			if rc != tpm2.RCSuccess {
+				panic(rc)
+			}
+			m.Update(data)
+			return m
+		}
+		list["cmac "+c.alg.String()] = struct {
+			seq  *Sequence
+			want func(data []byte) [][]byte
+		}{NewCMACSequence(tpm2.Digest("auth"), mac(nil)), func(data []byte) [][]byte {
+			m := mac(data)
+			return [][]byte{m.Sum()}
 		}}
 	}
 	list["event"] = struct {
