@@ -32,6 +32,7 @@ type authArea struct {
 	n        int
 	decrypt  int // index of the session that decrypts, or -1
 	encrypt  int // index of the session that encrypts, or -1
+	audit    int // index of the session that audits, or -1
 	// failed is the session whose authorization was wrong in a way that counts
 	// towards lockout, or -1 (IncrementLockout).
 	failed int
@@ -84,6 +85,7 @@ func (e *Engine) parseAuthArea(c *call, body []byte) tpm2.RC {
 			return rc
 		}
 	}
+	e.prepareAudit(c)
 	return e.decryptParameter(c)
 }
 
@@ -161,11 +163,7 @@ func (e *Engine) admitSession(c *call, i int) tpm2.RC {
 		}
 		a.encrypt = i
 	}
-	// Audit sessions come with the audit commands.
-	if s.attrs&(tpm2.SessionAudit|tpm2.SessionAuditExclusive|tpm2.SessionAuditReset) != 0 {
-		return tpm2.RCAttributes.S(i + 1)
-	}
-	return tpm2.RCSuccess
+	return e.admitAudit(c, i)
 }
 
 // checkSession checks one entry's authorization.
@@ -185,10 +183,13 @@ func (e *Engine) checkSession(c *call, i int) tpm2.RC {
 			}
 		}
 	}
+	if i == c.auth.audit {
+		e.commandHash(c, s.session.AuthHash) // while all is as it came
+	}
 	if s.entity != unassigned {
 		return e.checkAuthorization(c, i).S(i + 1)
 	}
-	if s.attrs&(tpm2.SessionEncrypt|tpm2.SessionDecrypt) == 0 {
+	if s.attrs&(tpm2.SessionEncrypt|tpm2.SessionDecrypt|tpm2.SessionAudit) == 0 {
 		return tpm2.RCAttributes.S(i + 1)
 	}
 	return e.checkHMAC(c, i).S(i + 1)

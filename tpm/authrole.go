@@ -199,9 +199,9 @@ func (e *Engine) parameterKey(s *authSession) []byte {
 	return key
 }
 
-// buildResponseAuth encrypts the response's first parameter where a session is
-// to, and appends the response's authorization area (BuildResponseSession).
-func (e *Engine) buildResponseAuth(c *call, paramsAt int) {
+// encryptResponse rolls the sessions' nonces, and encrypts the response's first
+// parameter where a session is to.
+func (e *Engine) encryptResponse(c *call, paramsAt int) {
 	a := &c.auth
 	for i := range a.n {
 		s := &a.sessions[i]
@@ -216,10 +216,6 @@ func (e *Engine) buildResponseAuth(c *call, paramsAt int) {
 		if rc := e.cipherParameter(s, s.session.NonceTPM, s.nonceCaller, data, crypt.EncryptParameter); rc != tpm2.RCSuccess {
 			panic("cannot encrypt the response: " + rc.Error())
 		}
-	}
-	paramsEnd := len(c.response)
-	for i := range a.n {
-		e.appendResponseAuth(c, &a.sessions[i], c.response[paramsAt:paramsEnd:paramsEnd])
 	}
 }
 
@@ -260,8 +256,6 @@ func (e *Engine) responseHMAC(c *call, s *authSession, params []byte) tpm2.Diges
 	if len(key) == 0 && len(s.hmac) == 0 {
 		return nil
 	}
-	var codes [8]byte
-	binary.BigEndian.PutUint32(codes[4:], uint32(c.cmd.cc))
-	rpHash := s.session.AuthHash.Digest(codes[:], params)
+	rpHash := responseHash(c, s.session.AuthHash, params)
 	return crypt.HMAC(s.session.AuthHash, key, rpHash, s.session.NonceTPM, s.nonceCaller, []byte{byte(s.attrs)})
 }

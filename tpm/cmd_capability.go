@@ -57,8 +57,11 @@ func (e *Engine) getCapability(_ *call, in *getCapabilityIn, out *getCapabilityO
 		d.Handles = page(list, count, 4, more)
 	case tpm2.CapCommands:
 		d.Commands = page(e.commandsFrom(tpm2.CC(property)), count, 4, more)
-	case tpm2.CapPPCommands, tpm2.CapAuditCommands:
-		// No command needs physical presence, and none is audited.
+	case tpm2.CapPPCommands:
+		// No command needs physical presence.
+	case tpm2.CapAuditCommands:
+		from := func(cc tpm2.CC) bool { return cc >= tpm2.CC(property) }
+		d.CCs = page(keep(e.state.audit.list(), from), count, 4, more)
 	case tpm2.CapPCRs:
 		if property != 0 {
 			return tpm2.RCValue.P(2)

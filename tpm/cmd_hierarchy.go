@@ -109,6 +109,7 @@ func (e *Engine) clear(c *call, _ *none, _ *none) tpm2.RC {
 	s.nv.DeleteOwners()
 	s.lockout.Clear()
 	s.timing.Clear()
+	s.audit.counter = 0
 	s.pcrs.Touch()
 	c.persist()
 	return tpm2.RCSuccess

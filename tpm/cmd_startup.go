@@ -43,6 +43,7 @@ func (e *Engine) startup(c *call, in *startupIn, _ *none) tpm2.RC {
 	case reset:
 		s.resets++
 		s.clears = 0
+		s.audit.digest = nil
 	case !resume:
 		s.clears++
 	}

@@ -128,6 +128,8 @@ type call struct {
 	// flush, if not 0, is a sequence that the command has completed: it goes
 	// when its authorization has gone into the response.
 	flush tpm2.Handle
+	// audited: the log of the commands audited gets an entry.
+	audited bool
 	// dirty: the permanent state has changed and must be durable before the
 	// response leaves.
 	dirty bool

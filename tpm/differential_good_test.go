@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/elliptic"
 	"encoding/binary"
+	"slices"
 
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
@@ -109,6 +110,14 @@ func goodLater(cc tpm2.CC) [][]byte {
 		return [][]byte{append(buf16(make([]byte, 4)), buf16(eccSigning())...), append(buf16(make([]byte, 4)), buf16(keyedHash())...),
 			append(buf16(make([]byte, 4)), buf16(tpm2.Marshal(&parent))...),
 			append(buf16(make([]byte, 4)), buf16(derived(data, 0, "label", "context"))...)}
+	case tpm2.CCGetSessionAuditDigest, tpm2.CCGetCommandAuditDigest:
+		return [][]byte{append(buf16(nil), u16(uint16(tpm2.AlgNull))...)}
+	case tpm2.CCSetCommandCodeAuditStatus:
+		list := func(ccs ...tpm2.CC) []byte { return tpm2.Marshal((*tpm2.CCList)(&ccs)) }
+		null := u16(uint16(tpm2.AlgNull))
+		return [][]byte{slices.Concat(null, list(tpm2.CCGetRandom, tpm2.CCPCRExtend), list()),
+			slices.Concat(null, list(), list(tpm2.CCGetRandom, tpm2.CCNVRead)),
+			slices.Concat(u16(uint16(tpm2.AlgSHA256)), list(), list())}
 	case tpm2.CCNVSetBits:
 		return [][]byte{{0, 0, 0, 0, 0, 0, 0, 1}, {0x80, 0, 0, 0, 0, 0, 1, 0}}
 	case tpm2.CCNVChangeAuth:

@@ -132,8 +132,7 @@ func (h *history) auth(d *command) []byte {
 
 // sessionAuth is an entry for a session without a key: its HMAC is empty.
 func sessionAuth(s tpm2.Handle, attrs byte) []byte {
-	// The audit attribute is not in this version.
-	return append(u32(uint32(s)), 0, 0, attrs&^0x86, 0, 0)
+	return append(u32(uint32(s)), 0, 0, attrs, 0, 0)
 }
 
 // good are parameters that make a command succeed, where the ones that the

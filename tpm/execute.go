@@ -43,7 +43,7 @@ func (e *Engine) Execute(req Request, cmd, buf []byte) (response []byte, commit 
 	}()
 	healed := e.tick()
 	c := &e.call
-	*c = call{req: req, tag: tpm2.STNoSessions, auth: authArea{decrypt: -1, encrypt: -1, failed: -1}}
+	*c = call{req: req, tag: tpm2.STNoSessions, auth: authArea{decrypt: -1, encrypt: -1, audit: -1, failed: -1}}
 	// Authorization values and what was decrypted are not left in memory.
 	defer func() { clear(c.body) }()
 	if rc := e.perform(c, cmd, buf); rc != tpm2.RCSuccess {
@@ -95,6 +95,7 @@ func (e *Engine) perform(c *call, cmd, buf []byte) tpm2.RC {
 	} else {
 		c.params = body
 		rc = requireNoAuth(c.cmd)
+		e.prepareAudit(c)
 	}
 	if rc != tpm2.RCSuccess {
 		return rc
@@ -166,7 +167,13 @@ func (e *Engine) respond(c *call, buf []byte) tpm2.RC {
 	}
 	if c.tag == tpm2.STSessions {
 		binary.BigEndian.PutUint32(c.response[sizeAt:], uint32(len(c.response)-paramsAt))
-		e.buildResponseAuth(c, paramsAt)
+		e.encryptResponse(c, paramsAt)
+	}
+	end := len(c.response)
+	params := c.response[paramsAt:end:end]
+	e.auditCommand(c, params)
+	for i := range c.auth.n {
+		e.appendResponseAuth(c, &c.auth.sessions[i], params)
 	}
 	if c.flush != 0 {
 		e.state.objects.Flush(c.flush)

@@ -29,6 +29,7 @@ const (
 	lockoutOrPlatform                   // TPMI_RH_CLEAR
 	nvAuth                              // TPMI_RH_NV_AUTH
 	nvIndex                             // TPMI_RH_NV_INDEX
+	anHMACSession                       // TPMI_SH_HMAC
 	aPolicySession                      // TPMI_SH_POLICY
 	aContext                            // TPMI_DH_CONTEXT
 	aPersistent                         // TPMI_DH_PERSISTENT
@@ -73,6 +74,8 @@ func (k handleKind) allows(h tpm2.Handle) bool {
 		return h == tpm2.RHOwner || h == tpm2.RHPlatform || h.Type() == tpm2.HTNVIndex
 	case nvIndex:
 		return h.Type() == tpm2.HTNVIndex
+	case anHMACSession:
+		return h.Type() == tpm2.HTHMACSession && h.Index() < session.MaxActive
 	case aPolicySession:
 		return h.Type() == tpm2.HTPolicySession && h.Index() < session.MaxActive
 	case aContext:

@@ -114,7 +114,7 @@ type pair struct {
 // newPair powers both on with a new state, not started.
 func newPair(t *testing.T) *pair {
 	o := newOracle(t)
-	return &pair{newRig(t, false), o}
+	return &pair{rig: newRig(t, false), o: o}
 }
 
 // cut cuts the power of both without a Shutdown, and gives it back.

@@ -136,8 +136,8 @@ func (e *Engine) variableProperties() []tpm2.TaggedProperty {
 		{Property: tpm2.PTLockoutInterval, Value: s.lockout.RecoveryTime},
 		{Property: tpm2.PTLockoutRecovery, Value: s.lockout.LockoutRecovery},
 		{Property: tpm2.PTNVWriteRecovery, Value: 0},
-		{Property: tpm2.PTAuditCounter0, Value: 0},
-		{Property: tpm2.PTAuditCounter1, Value: 0},
+		{Property: tpm2.PTAuditCounter0, Value: uint32(s.audit.counter >> 32)},
+		{Property: tpm2.PTAuditCounter1, Value: uint32(s.audit.counter)},
 	}
 }
 

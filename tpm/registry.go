@@ -18,7 +18,7 @@ var registry = func() *commandSet {
 	all := slices.Concat(startupCommands, sessionCommands,
 		primaryCommands, objectCommands, createLoadedCommands, credentialCommands, contextCommands, duplicationCommands, testParmsCommands,
 		policyCommands, policyBindCommands, policyApprovedCommands, policyConditionCommands,
-		integrityCommands, nvCommands, nvSpecialCommands, hierarchyCommands, lockoutCommands, clockCommands, capabilityCommands,
+		integrityCommands, nvCommands, nvSpecialCommands, auditCommands, hierarchyCommands, lockoutCommands, clockCommands, capabilityCommands,
 		selfTestCommands, randomCommands, asymmetricCommands, symmetricCommands, sequenceCommands,
 		signingCommands, attestationCommands, platformCommands, ecdhCommands, rewrapCommands)
 	slices.SortFunc(all, func(a, b command) int { return int(a.cc) - int(b.cc) })

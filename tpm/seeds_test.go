@@ -64,7 +64,7 @@ func newTwins(t *testing.T) *pair {
 	}
 	r.power(state)
 	r.execute(startupCmd(tpm2.SUClear))
-	return &pair{r, o}
+	return &pair{rig: r, o: o}
 }
 
 // createPrimaryCmd has an empty authorization value.

@@ -46,12 +46,14 @@ var sections = []section{
 	{0x0105, 1, permanentKind, func(e *Engine, c *tpm2.Codec) { e.state.nv.WalkPermanent(c) }},
 	{0x0106, 1, permanentKind, func(e *Engine, c *tpm2.Codec) { e.state.objects.WalkPermanent(c) }},
 	{0x0107, 1, permanentKind, (*Engine).walkPermanent},
+	{0x0108, 1, permanentKind, func(e *Engine, c *tpm2.Codec) { e.state.audit.WalkPermanent(c) }},
 
 	{0x0201, 1, stateKind, func(e *Engine, c *tpm2.Codec) { e.state.hierarchies.WalkState(c) }},
 	{0x0202, 1, stateKind, func(e *Engine, c *tpm2.Codec) { e.state.timing.WalkState(c) }},
 	{0x0203, 1, stateKind, func(e *Engine, c *tpm2.Codec) { e.state.pcrs.WalkState(c) }},
 	{0x0205, 1, stateKind, func(e *Engine, c *tpm2.Codec) { e.state.sessions.WalkState(c) }},
 	{0x0206, 1, stateKind, (*Engine).walkState},
+	{0x0207, 1, stateKind, func(e *Engine, c *tpm2.Codec) { e.state.audit.WalkState(c) }},
 
 	{0x0300, 1, pairKind, (*Engine).walkPair},
 	{0x0301, 1, volatileKind, func(e *Engine, c *tpm2.Codec) { e.state.lockout.WalkVolatile(c) }},
@@ -221,6 +223,7 @@ func Manufacture(cfg Config, opt Options) ([]byte, error) {
 	e.state.lockout = lockout.Manufacture()
 	e.state.timing = timing.Manufacture()
 	e.state.sessions = session.New()
+	e.state.audit = newCommandAudit()
 	banks, err := e.profile.banks(opt.Banks)
 	if err != nil {
 		return nil, fmt.Errorf("tpm: %w", err)

@@ -46,7 +46,7 @@ const (
 	maxContextData     = 5120
 	maxDigestList      = 8   // TPML_DIGEST
 	maxDigestValues    = 16  // TPML_DIGEST_VALUES as a verifier reads it
-	maxCCList          = 256 // TPML_CC
+	maxCCList          = 254 // TPML_CC: MAX_CAP_CC
 	maxAlgList         = 64  // TPML_ALG
 	maxCapabilityList  = 254 // handles, properties: what fits MaxCapBufferSize
 	minPCRSelect       = 3   // bytes of a PCR bitmap

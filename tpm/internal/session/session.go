@@ -29,6 +29,9 @@ type Session struct {
 	LockoutBound bool // bound to lockoutAuth
 
 	Policy
+	// AuditDigest is that of the commands audited in the session, empty where it
+	// is no audit session.
+	AuditDigest tpm2.Digest
 	// StartTime is Time when the policy began, in milliseconds.
 	StartTime uint64
 	Epoch     uint32
@@ -54,6 +57,15 @@ type Policy struct {
 
 // IsPolicy reports whether the session has a policy digest.
 func (s *Session) IsPolicy() bool { return s.Handle.Type() == tpm2.HTPolicySession }
+
+// IsAudit reports whether commands have been audited in the session.
+func (s *Session) IsAudit() bool { return len(s.AuditDigest) != 0 }
+
+// StartAudit begins the audit anew. An audit session is bound to nothing.
+func (s *Session) StartAudit() {
+	s.AuditDigest = make(tpm2.Digest, s.AuthHash.DigestSize())
+	s.Bound = nil
+}
 
 // ResetPolicy begins the policy anew at time now: what PolicyRestart does, and
 // every use of the session that leaves it loaded.
@@ -105,6 +117,10 @@ type State struct {
 	Loaded [MaxLoaded]Session
 	active [MaxActive]slot
 	next   uint64 // id of the next saved context
+
+	// Exclusive is the audit session that has audited every command since its
+	// audit began, or 0.
+	Exclusive tpm2.Handle
 }
 
 // New is the state after a TPM Reset.
@@ -201,6 +217,9 @@ func (s *State) Flush(h tpm2.Handle) bool {
 	if !h.IsSession() || h.Index() >= MaxActive || s.active[h.Index()].state == free {
 		return false
 	}
+	if s.Exclusive.Index() == h.Index() {
+		s.Exclusive = 0
+	}
 	for i := range s.Loaded {
 		if l := &s.Loaded[i]; l.Handle != 0 && l.Handle.Index() == h.Index() {
 			*l = Session{}
@@ -289,7 +308,7 @@ func (s *State) Startup(reset bool) {
 		*s = New()
 		return
 	}
-	s.Loaded = [MaxLoaded]Session{}
+	s.Loaded, s.Exclusive = [MaxLoaded]Session{}, 0
 	for i := range s.active {
 		if s.active[i].state == loaded {
 			s.active[i] = slot{}

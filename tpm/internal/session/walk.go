@@ -14,7 +14,8 @@ func (s *Session) Walk(c *tpm2.Codec) {
 	s.Bound.Walk(c)
 	c.Bool(&s.DABound)
 	c.Bool(&s.LockoutBound)
-	s.Policy.Walk(c)
+	s.walkDigest(c)
+	s.Policy.walk(c)
 	c.U64(&s.StartTime)
 	c.U32(&s.Epoch)
 	if c.Decoding() {
@@ -22,17 +23,29 @@ func (s *Session) Walk(c *tpm2.Codec) {
 	}
 }
 
+// walkDigest visits the digest of the policy or of the audit: a session has at
+// most one of them, and a context little room.
+func (s *Session) walkDigest(c *tpm2.Codec) {
+	if s.IsPolicy() {
+		s.Policy.Digest.Walk(c)
+		return
+	}
+	s.AuditDigest.Walk(c)
+	if n := len(s.AuditDigest); n != 0 && n != s.AuthHash.DigestSize() {
+		c.Fail(tpm2.RCValue)
+	}
+}
+
 // own copies the slices, which alias a decoder's input.
 func (s *Session) own() {
-	for _, d := range []*tpm2.Digest{&s.NonceTPM, &s.SessionKey, &s.Bound, &s.Policy.Digest,
+	for _, d := range []*tpm2.Digest{&s.NonceTPM, &s.SessionKey, &s.Bound, &s.Policy.Digest, &s.AuditDigest,
 		&s.CPHash, &s.NameHash, &s.TemplateHash, &s.ParametersHash} {
 		*d = append(tpm2.Digest(nil), *d...)
 	}
 }
 
-// Walk visits the policy.
-func (p *Policy) Walk(c *tpm2.Codec) {
-	p.Digest.Walk(c)
+// walk visits the policy but for its digest.
+func (p *Policy) walk(c *tpm2.Codec) {
 	p.CommandCode.Walk(c)
 	p.Locality.Walk(c)
 	walkFlags(c, &p.AuthValueNeeded, &p.PasswordNeeded, &p.PPRequired, &p.CheckNVWritten, &p.NVWritten)
@@ -80,8 +93,9 @@ func (s *State) WalkState(c *tpm2.Codec) {
 var freeSession = Session{AuthHash: tpm2.AlgNull, Symmetric: tpm2.SymDef{Alg: tpm2.AlgNull}}
 
 // WalkVolatile visits what a suspended instance needs besides: the loaded
-// sessions.
+// sessions, and which of them is exclusive.
 func (s *State) WalkVolatile(c *tpm2.Codec) {
+	s.Exclusive.Walk(c)
 	var seen [MaxActive]bool
 	for i := range s.Loaded {
 		sess := s.Loaded[i]
