@@ -138,7 +138,7 @@ func TestInfoIsTrue(t *testing.T) {
 		return word(rsp[len(rsp)-4:])
 	}
 	var got info
-	if err := json.Unmarshal(Info(InfoSpecification|InfoAttributes), &got); err != nil {
+	if err := json.Unmarshal(Info(InfoSpecification|InfoAttributes, r.host.Profile()), &got); err != nil {
 		t.Fatal(err)
 	}
 	if rev := property(0x102); rev != uint32(got.Specification.Revision) {

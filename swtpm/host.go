@@ -23,6 +23,9 @@ type Config struct {
 	Engine tpm.Config // BufferSize 0 = MaxBufferSize
 	Log    *slog.Logger
 
+	// Profile is what a new TPM shows, null where nil. Where there is a TPM
+	// already, one that is given keeps it from starting.
+	Profile *tpm.Profile
 	// NoAutoShutdown leaves out the Shutdown that is sent before power off
 	// where the guest sent none.
 	NoAutoShutdown bool
@@ -111,7 +114,7 @@ func (h *Host) powerOn(deleteVolatile bool) error {
 	}
 	cfg := h.cfg.Engine
 	cfg.BufferSize = h.buffer
-	e, resumed, err := h.state.start(cfg)
+	e, resumed, err := h.state.start(cfg, h.cfg.Profile)
 	if err == nil && deleteVolatile {
 		err = h.state.volatile.Remove()
 	}
@@ -119,8 +122,27 @@ func (h *Host) powerOn(deleteVolatile bool) error {
 		return err
 	}
 	h.engine, h.suspended, h.stored = e, false, resumed && !deleteVolatile
+	h.cfg.Profile = nil // the TPM has it
 	h.powered.Store(true)
 	return nil
+}
+
+// Profile is what the TPM shows, or what it will show when it is made.
+func (h *Host) Profile() *tpm.Profile {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.engine != nil {
+		return h.engine.Profile()
+	}
+	if h.cfg.Profile != nil {
+		return h.cfg.Profile
+	}
+	p, err := Profile(h.cfg.Dir)
+	if err != nil {
+		h.log.Warn("the profile of the TPM cannot be read", "err", err)
+		p, _ = tpm.RestoreProfile(nil) // null
+	}
+	return p
 }
 
 // PowerOff is STOP: it sends Shutdown where the guest did not, and takes the

@@ -1,12 +1,22 @@
 package swtpm
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"github.com/ashlar-cloud/ashlar/tpm"
+	"github.com/ashlar-cloud/ashlar/tpm2"
+)
 
 // Flags of GET_INFO and --print-info.
 const (
 	InfoSpecification uint64 = 1 << 0
 	InfoAttributes    uint64 = 1 << 1
 	InfoFeatures      uint64 = 1 << 2
+	InfoAlgorithms    uint64 = 1 << 3
+	InfoCommands      uint64 = 1 << 4
+	InfoProfile       uint64 = 1 << 5 // the one in force
+	InfoProfiles      uint64 = 1 << 6 // those that can be chosen by name
+	InfoRules         uint64 = 1 << 7 // libtpms' runtime attributes
 )
 
 // What an EK certificate says of the TPM; a test compares it with what
@@ -30,18 +40,25 @@ type attributes struct {
 }
 
 type features struct {
-	RSAKeySizes []int
+	RSAKeySizes      []uint16
+	CamelliaKeySizes []uint16 `json:",omitempty"`
 }
 
 type info struct {
 	Specification *specification `json:"TPMSpecification,omitempty"`
 	Attributes    *attributes    `json:"TPMAttributes,omitempty"`
 	Features      *features      `json:"TPMFeatures,omitempty"`
+
+	Algorithms *tpm.Choice       `json:"RuntimeAlgorithms,omitempty"`
+	Commands   *tpm.Choice       `json:"RuntimeCommands,omitempty"`
+	Rules      *tpm.Choice       `json:"RuntimeAttributes,omitempty"`
+	Profile    json.RawMessage   `json:"ActiveProfile,omitempty"`
+	Profiles   []json.RawMessage `json:"AvailableProfiles,omitempty"`
 }
 
-// Info describes the TPM as JSON, in the words of libtpms; flags choose the
-// parts. Flags that are not known choose nothing.
-func Info(flags uint64) []byte {
+// Info describes a TPM with a profile as JSON, in the words of libtpms; flags
+// choose the parts. Flags that are not known choose nothing.
+func Info(flags uint64, p *tpm.Profile) []byte {
 	var i info
 	if flags&InfoSpecification != 0 {
 		i.Specification = &specification{specFamily, specLevel, specRevision}
@@ -50,7 +67,27 @@ func Info(flags uint64) []byte {
 		i.Attributes = &attributes{manufacturerID, firmwareVersion, "swtpm"}
 	}
 	if flags&InfoFeatures != 0 {
-		i.Features = &features{RSAKeySizes}
+		i.Features = &features{p.KeySizes(tpm2.AlgRSA), p.KeySizes(tpm2.AlgCamellia)}
+	}
+	if flags&InfoAlgorithms != 0 {
+		c := p.Algorithms()
+		i.Algorithms = &c
+	}
+	if flags&InfoCommands != 0 {
+		c := p.Commands()
+		i.Commands = &c
+	}
+	if flags&InfoRules != 0 {
+		c := p.Attributes()
+		i.Rules = &c
+	}
+	if flags&InfoProfile != 0 {
+		i.Profile = p.JSON()
+	}
+	if flags&InfoProfiles != 0 {
+		for _, p := range tpm.Profiles() {
+			i.Profiles = append(i.Profiles, p.JSON())
+		}
 	}
 	b, err := json.Marshal(i)
 	if err != nil { // cannot happen: strings and integers only
@@ -58,9 +95,6 @@ func Info(flags uint64) []byte {
 	}
 	return b
 }
-
-// RSAKeySizes are the sizes in bits of the RSA keys that can be made.
-var RSAKeySizes = []int{2048, 3072}
 
 const (
 	manufacturerID  = "id:00001014" // IBM's PCI vendor, as libtpms reports it

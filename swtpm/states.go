@@ -32,10 +32,13 @@ func newStates(dir *store.Dir) states {
 
 // start makes an engine from the files, and reports whether it goes on from a
 // volatile state.
-func (s *states) start(cfg tpm.Config) (e *tpm.Engine, resumed bool, err error) {
+func (s *states) start(cfg tpm.Config, profile *tpm.Profile) (e *tpm.Engine, resumed bool, err error) {
 	permanent, err := s.load()
 	if errors.Is(err, fs.ErrNotExist) {
-		permanent, err = s.manufacture(cfg, tpm.Options{})
+		permanent, err = s.manufacture(cfg, tpm.Options{Profile: profile})
+	} else if err == nil && profile != nil {
+		err = fmt.Errorf("%s is the state of a TPM already, which keeps the profile that it was made with: "+
+			"choose none, or another directory for a new TPM", s.permanent.Path())
 	}
 	if err != nil {
 		return nil, false, err
@@ -73,6 +76,24 @@ func (s *states) manufacture(cfg tpm.Config, opt tpm.Options) ([]byte, error) {
 		return nil, err
 	}
 	return b, s.save(b)
+}
+
+// Profile is the profile of the TPM in a directory, or null where there is none.
+func Profile(dir *store.Dir) (*tpm.Profile, error) {
+	s := newStates(dir)
+	defer s.close()
+	b, err := s.load()
+	if errors.Is(err, fs.ErrNotExist) {
+		return tpm.RestoreProfile(nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p, err := tpm.ProfileOf(b)
+	if err != nil {
+		return nil, fmt.Errorf("state file %s: %w", s.permanent.Path(), err)
+	}
+	return p, nil
 }
 
 // Manufacture makes a new TPM in a directory whose lock the caller holds, and

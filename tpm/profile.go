@@ -169,21 +169,20 @@ func (p *Profile) section() []blob.Section {
 	return []blob.Section{{Tag: profileTag, Version: sectionVersion, MinVersion: sectionVersion, Data: p.JSON()}}
 }
 
-// loadProfile takes over the profile of a permanent state.
-func (e *Engine) loadProfile(env *blob.Envelope) error {
+// savedProfile is the profile of a permanent state.
+func savedProfile(env *blob.Envelope) (*Profile, error) {
 	s := env.Find(profileTag)
 	if s == nil {
-		return nil
+		return nullProfile, nil
 	}
 	if s.MinVersion > sectionVersion {
-		return fmt.Errorf("%w: the profile needs a reader of %d", blob.ErrVersion, s.MinVersion)
+		return nil, fmt.Errorf("%w: the profile needs a reader of %d", blob.ErrVersion, s.MinVersion)
 	}
 	p, err := RestoreProfile(s.Data)
 	if err != nil {
-		return fmt.Errorf("%w: %w", blob.ErrDamaged, err)
+		return nil, fmt.Errorf("%w: %w", blob.ErrDamaged, err)
 	}
-	e.setProfile(p)
-	return nil
+	return p, nil
 }
 
 // setProfile puts a profile in force.

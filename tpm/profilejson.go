@@ -30,6 +30,11 @@ func ParseProfile(text []byte) (*Profile, error) {
 	if err != nil {
 		return nil, err
 	}
+	return f.choose()
+}
+
+// choose makes the profile that a person has described.
+func (f profileFields) choose() (*Profile, error) {
 	b := builtin(f.name)
 	if b == nil {
 		return nil, unknownProfile(f.name)

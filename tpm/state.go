@@ -252,9 +252,11 @@ func New(cfg Config, permanent []byte) (*Engine, error) {
 	}
 	e.instance = env.Instance
 	e.state.sessions = session.New()
-	if err := e.loadProfile(env); err != nil {
+	p, err := savedProfile(env)
+	if err != nil {
 		return nil, err
 	}
+	e.setProfile(p)
 	if err := e.decode(env, func(k sectionKind) bool { return k == permanentKind }); err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -39,23 +40,29 @@ Exit code 0: done. 1: refused, with the reason. 2: misuse.`,
 }
 
 func newTPMManufactureCmd() *cobra.Command {
-	var banks string
+	var banks, profile string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "manufacture DIR",
 		Short: "Make the state of a new TPM",
 		Long: `Makes a directory with the state of a new TPM: fresh seeds, empty authorizations,
-the PCR banks chosen. A state that is there already is never touched.
+the PCR banks and the profile chosen: what it shows of the commands and algorithms
+that there are, for ever. A state that is there already is never touched.
 
 Exit code 0: made. 1: there is one, or it cannot be written. 2: misuse.`,
-		Example: "  ashlar tpm manufacture ./vm1\n  ashlar tpm manufacture ./vm1 --banks sha256,sha384",
-		Args:    one("DIR"),
+		Example: "  ashlar tpm manufacture ./vm1\n  ashlar tpm manufacture ./vm1 --banks sha256,sha384" +
+			"\n  ashlar tpm manufacture ./vm1 --profile ashlar-v1",
+		Args: one("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			chosen, err := parseBanks(banks)
 			if err != nil {
 				return err
 			}
-			path, err := manufacture(args[0], chosen)
+			p, err := parseProfile(profile)
+			if err != nil {
+				return err
+			}
+			path, err := manufacture(args[0], tpm.Options{Banks: chosen, Profile: p})
 			if err != nil {
 				return refuse(err.Error())
 			}
@@ -67,6 +74,7 @@ Exit code 0: made. 1: there is one, or it cannot be written. 2: misuse.`,
 		},
 	}
 	cmd.Flags().StringVar(&banks, "banks", "", "PCR banks, comma-separated: sha1, sha256, sha384, sha512 (all of them)")
+	cmd.Flags().StringVar(&profile, "profile", "null", "the `NAME` of a profile (null, default-v1, default-v2, ashlar-v1), or one as JSON")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write one JSON object")
 	return cmd
 }
@@ -86,7 +94,7 @@ func parseBanks(list string) (banks []tpm2.AlgID, err error) {
 }
 
 // manufacture makes a new TPM in dir and gives the path of its state.
-func manufacture(dir string, banks []tpm2.AlgID) (string, error) {
+func manufacture(dir string, opt tpm.Options) (string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
@@ -99,7 +107,19 @@ func manufacture(dir string, banks []tpm2.AlgID) (string, error) {
 	}
 	defer func() { _ = d.Unlock() }()
 	cfg := tpm.Config{Clock: clock.NewSystem(), Entropy: rand.Reader}
-	return swtpm.Manufacture(d, cfg, tpm.Options{Banks: banks})
+	return swtpm.Manufacture(d, cfg, opt)
+}
+
+// parseProfile reads a profile's name or its JSON.
+func parseProfile(s string) (*tpm.Profile, error) {
+	if strings.HasPrefix(s, "{") {
+		return tpm.ParseProfile([]byte(s))
+	}
+	named, err := json.Marshal(map[string]string{"Name": s})
+	if err != nil {
+		return nil, err
+	}
+	return tpm.ParseProfile(named)
 }
 
 type tpmStartOptions struct {

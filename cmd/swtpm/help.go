@@ -25,6 +25,12 @@ What it keeps:
                    the directory of the state, or $TPM_PATH; a new TPM is made
                    where there is none. Each change is on the disk before its
                    command is answered.
+  --profile name=NAME|profile=JSON|file=PATH|fd=N[,remove-disabled=check|fips-host]
+                   what a new TPM shows, for ever: null (libtpms 0.9, when none
+                   is given), default-v1 and default-v2 (libtpms 0.10 and 0.11),
+                   ashlar-v1 (all there is), custom with commands, algorithms
+                   and attributes of one's own. remove-disabled takes out of a
+                   custom one what a host in FIPS mode forbids
   --migration incoming,release-lock-outgoing
                    for a directory that two hosts share
 
@@ -44,7 +50,10 @@ How it behaves:
 What it tells:
   --print-capabilities   its features, as JSON
   --print-states         the saved states in --tpmstate, as JSON
-  --print-info FLAGS     about the TPM, as JSON: 1 specification, 2 make, 4 keys
+  --print-profiles       the profiles, as JSON
+  --print-info FLAGS     about the TPM, as JSON: 1 specification, 2 make, 4 keys,
+                         8 algorithms, 16 commands, 32 its profile, 64 all
+                         profiles, 128 attributes
   --version, -h, --help
 
 Examples:

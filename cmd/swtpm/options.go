@@ -13,10 +13,11 @@ type options struct {
 	flags, locality, migration       string
 	seccomp, runas                   string
 	port, fd                         string
-	info                             string
+	info, profile                    string
 
 	terminate, daemon, tpm2        bool
 	printCapabilities, printStates bool
+	printProfiles                  bool
 	printVersion, printHelp        bool
 }
 
@@ -42,12 +43,14 @@ var optionTable = []option{
 	{long: "runas", short: "r", text: func(o *options) *string { return &o.runas }},
 	{long: "port", short: "p", text: func(o *options) *string { return &o.port }},
 	{long: "fd", short: "f", text: func(o *options) *string { return &o.fd }},
+	{long: "profile", text: func(o *options) *string { return &o.profile }},
 	{long: "print-info", text: func(o *options) *string { return &o.info }},
 	{long: "terminate", short: "t", flag: func(o *options) *bool { return &o.terminate }},
 	{long: "daemon", short: "d", flag: func(o *options) *bool { return &o.daemon }},
 	{long: "tpm2", flag: func(o *options) *bool { return &o.tpm2 }},
 	{long: "print-capabilities", flag: func(o *options) *bool { return &o.printCapabilities }},
 	{long: "print-states", flag: func(o *options) *bool { return &o.printStates }},
+	{long: "print-profiles", flag: func(o *options) *bool { return &o.printProfiles }},
 	{long: "version", flag: func(o *options) *bool { return &o.printVersion }},
 	{long: "help", short: "h", flag: func(o *options) *bool { return &o.printHelp }},
 
@@ -55,8 +58,6 @@ var optionTable = []option{
 	{long: "migration-key", not: "the state is not encrypted by this version: encrypt the migration, for example by TLS"},
 	{long: "tpm", not: "there is no TPM 1.2 in this version: use --tpm2"},
 	{long: "chroot", short: "R", not: "it is not in this version: start swtpm in a chroot or a container"},
-	{long: "profile", not: "profiles are not in this version"},
-	{long: "print-profiles", not: "profiles are not in this version"},
 	{long: "pcap", not: "it is not in this version"},
 }
 

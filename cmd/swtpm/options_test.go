@@ -60,6 +60,15 @@ func TestRefused(t *testing.T) {
 		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --seccomp action=kill", "action=kill"},
 		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --runas no-such-user", "no-such-user"},
 		{"socket --tpm2 --print-info x", "x"},
+		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --profile name=best", "best"},
+		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --profile name=null,file=DIR/f", "one of name=, profile="},
+		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --profile remove-disabled=check", "one of name=, profile="},
+		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --profile name=custom,remove-disabled=all", "remove-disabled=all"},
+		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --profile file=DIR/absent", "DIR/absent"},
+		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --profile fd=1", "fd=1"},
+		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --profile name=null,profile", "profile"},
+		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --profile profile={\"Name\":\"null\",\"Commands\":\"1,2\"},name", "one of"},
+		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --profile profile={\"Name\":\"null\",\"Commands\":\"1,2\"}", "cannot be changed"},
 		{"socket --tpm2 --print-states", "--tpmstate"},
 	} {
 		args := strings.Fields(strings.ReplaceAll(c.args, "DIR", dir))
@@ -87,6 +96,11 @@ func TestPrinted(t *testing.T) {
 	var caps struct {
 		Type, Version string
 		Features      []string
+	}
+	var profiles struct{ AvailableProfiles []struct{ Name string } }
+	asJSON(&profiles, "socket", "--tpm2", "--print-profiles")
+	if len(profiles.AvailableProfiles) != 5 || profiles.AvailableProfiles[0].Name != "ashlar-v1" {
+		t.Errorf("%+v", profiles)
 	}
 	asJSON(&caps, "socket", "--print-capabilities")
 	if caps.Type != "swtpm" || caps.Version == "" || !strings.Contains(strings.Join(caps.Features, " "), "tpm-2.0") {
@@ -122,6 +136,68 @@ func TestPrinted(t *testing.T) {
 		if out, _, code := output(t, args...); code != 0 || !strings.Contains(out, "TPM") {
 			t.Errorf("%v: %d %s", args, code, out)
 		}
+	}
+}
+
+// profileInfo asks for what --print-info says of algorithms, attributes and the
+// profile in force.
+func profileInfo(t *testing.T, args ...string) (i struct {
+	RuntimeAlgorithms, RuntimeCommands, RuntimeAttributes struct{ Implemented, CanBeDisabled, Enabled, Disabled string }
+	ActiveProfile                                         struct{ Name, Algorithms, Commands, Attributes string }
+	AvailableProfiles                                     []struct{ Name string }
+}) {
+	t.Helper()
+	out, errs, code := output(t, append([]string{"socket", "--tpm2", "--print-info", "0xff"}, args...)...)
+	if code != 0 {
+		t.Fatalf("exit code %d: %s", code, errs)
+	}
+	if err := json.Unmarshal([]byte(out), &i); err != nil {
+		t.Fatalf("%s: %v", out, err)
+	}
+	return i
+}
+
+// TestProfiles gives a new TPM a profile in every way, and finds it in force.
+func TestProfiles(t *testing.T) {
+	dir := shortDir(t)
+	if err := os.WriteFile(join(dir, "f"), []byte(` {"Name":"default-v1"} `), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for value, want := range map[string]string{
+		"name=default-v2":    "default-v2",
+		"file=" + dir + "/f": "default-v1",
+		"name=custom:it":     "custom:it",
+		`profile={"Name":"custom","Attributes":"pct,no-sha1-hmac"},remove-disabled=check`: "custom",
+	} {
+		if i := profileInfo(t, "--profile", value); i.ActiveProfile.Name != want {
+			t.Errorf("%s gives %s", value, i.ActiveProfile.Name)
+		}
+	}
+	i := profileInfo(t)
+	if len(i.AvailableProfiles) != 5 || i.ActiveProfile.Name != "null" ||
+		!strings.Contains(i.RuntimeAlgorithms.Enabled, "ecc,ecc-min-size=192,ecc-nist-p192,") ||
+		!strings.Contains(i.RuntimeCommands.CanBeDisabled, "0x121-0x122") || i.RuntimeAttributes.Enabled != "" {
+		t.Errorf("%+v", i)
+	}
+
+	args := []string{"socket", "--tpm2", "--tpmstate", "dir=" + dir, "--flags", "startup-clear",
+		"--server", "type=unixio,path=" + join(dir, "d"), "--profile", "name=custom:fips,remove-disabled=fips-host"}
+	p := startProcess(t, swtpmCommand(t, args...))
+	p.dial("unix", join(dir, "d")).Close()
+	if code := p.stop(); code != 0 {
+		t.Fatalf("exit code %d: %s", code, p.errs)
+	}
+	i = profileInfo(t, "--tpmstate", "dir="+dir)
+	if i.ActiveProfile.Name != "custom:fips" || strings.Contains(i.ActiveProfile.Algorithms, "camellia") ||
+		!strings.Contains(i.ActiveProfile.Algorithms, "rsa-min-size=2048") ||
+		!strings.HasPrefix(i.RuntimeAlgorithms.Enabled, "rsa,rsa-min-size=2048,sha1,") ||
+		!strings.Contains(i.RuntimeAlgorithms.Disabled, "camellia") ||
+		i.ActiveProfile.Attributes != "no-sha1-signing,no-sha1-verification,no-unpadded-encryption" {
+		t.Errorf("%+v", i)
+	}
+	out, errs, code := output(t, args...)
+	if code != 1 || out != "" || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, "keeps the profile") {
+		t.Errorf("a profile for a TPM that is there: exit code %d, %s %s", code, out, errs)
 	}
 }
 

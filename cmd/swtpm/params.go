@@ -21,7 +21,7 @@ func parseParams(option, s string, known ...string) (params, error) {
 	if s == "" {
 		return p, nil
 	}
-	for part := range strings.SplitSeq(s, ",") {
+	for _, part := range split(s) {
 		key, value, _ := strings.Cut(part, "=")
 		if !slices.Contains(known, key) {
 			return p, fmt.Errorf("--%s does not know '%s': it takes %s", option, key, strings.Join(known, ", "))
@@ -29,6 +29,24 @@ func parseParams(option, s string, known ...string) (params, error) {
 		p.values[key] = value
 	}
 	return p, nil
+}
+
+// split takes an option's value apart at its commas, but for those in a value
+// that is a JSON object.
+func split(s string) (parts []string) {
+	depth, start := 0, 0
+	for i := range len(s) {
+		switch {
+		case s[i] == '{' && (depth > 0 || i > start && s[i-1] == '='):
+			depth++
+		case s[i] == '}' && depth > 0:
+			depth--
+		case s[i] == ',' && depth == 0:
+			parts = append(parts, s[start:i])
+			start = i + 1
+		}
+	}
+	return append(parts, s[start:])
 }
 
 func (p params) has(key string) bool   { _, ok := p.values[key]; return ok }

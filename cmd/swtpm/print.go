@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/ashlar-cloud/ashlar/swtpm"
+	"github.com/ashlar-cloud/ashlar/tpm"
+	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
 func printVersion() {
@@ -21,12 +23,15 @@ func features() []string {
 		"flags-opt-disable-auto-shutdown",
 		"cmdarg-print-states",
 		"cmdarg-migration",
+		"cmdarg-profile",
+		"cmdarg-print-profiles",
+		"profile-opt-remove-disabled",
 		"cmdarg-print-info",
 		"nvram-backend-dir",
 		"tpmstate-opt-lock",
 		"systemd-notify",
 	}
-	for _, bits := range swtpm.RSAKeySizes {
+	for _, bits := range nullProfile().KeySizes(tpm2.AlgRSA) {
 		f = append(f, fmt.Sprintf("rsa-keysize-%d", bits))
 	}
 	return f
@@ -35,8 +40,47 @@ func features() []string {
 // printCapabilities writes what libvirt and swtpm_setup look for, in swtpm's
 // own format.
 func printCapabilities() {
-	fmt.Printf("{ \"type\": \"swtpm\", \"features\": [ \"%s\" ], \"version\": \"%s\" }\n",
-		strings.Join(features(), "\", \""), version)
+	var names []string
+	for _, p := range tpm.Profiles() {
+		names = append(names, p.Name())
+	}
+	algs, commands := nullProfile().Algorithms(), nullProfile().Commands()
+	fmt.Printf("{ \"type\": \"swtpm\", \"features\": [ %s ], \"profiles\": { \"names\": [ %s ], "+
+		"\"algorithms\": { \"canbedisabled\": \"%s\", \"implemented\": \"%s\" }, "+
+		"\"commands\": { \"canbedisabled\": \"%s\", \"implemented\": \"%s\" } }, \"version\": \"%s\" }\n",
+		quoted(features()), quoted(names), algs.CanBeDisabled, algs.Implemented,
+		commands.CanBeDisabled, commands.Implemented, version)
+}
+
+// quoted is a list of strings as the items of a JSON array.
+func quoted(list []string) string { return "\"" + strings.Join(list, "\", \"") + "\"" }
+
+// nullProfile is what a TPM shows that is made without --profile.
+func nullProfile() *tpm.Profile {
+	p, err := tpm.RestoreProfile(nil)
+	if err != nil {
+		panic(err) // there is nothing to read
+	}
+	return p
+}
+
+// printProfiles lists the profiles that can be chosen by name.
+func printProfiles() { fmt.Printf("%s\n", swtpm.Info(swtpm.InfoProfiles, nullProfile())) }
+
+// infoProfile is the profile that --print-info is about: of the TPM that there
+// is, or that the other options would make.
+func infoProfile(o *options) (*tpm.Profile, error) {
+	if o.profile != "" {
+		return openProfile(o.profile)
+	}
+	if o.tpmstate == "" {
+		return nullProfile(), nil
+	}
+	dir, err := openState(o.tpmstate)
+	if err != nil {
+		return nil, err
+	}
+	return swtpm.Profile(dir)
 }
 
 // printStates lists the saved states.
@@ -65,6 +109,10 @@ func printInfo(o *options) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s\n", swtpm.Info(flags))
+	p, err := infoProfile(o)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s\n", swtpm.Info(flags, p))
 	return nil
 }

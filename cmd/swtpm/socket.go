@@ -41,6 +41,9 @@ func socket(args []string) error {
 	switch {
 	case o.printStates:
 		return printStates(&o)
+	case o.printProfiles:
+		printProfiles()
+		return nil
 	case o.info != "":
 		return printInfo(&o)
 	}
@@ -134,6 +137,9 @@ func hostConfig(o *options, log *slog.Logger) (swtpm.Config, startup, error) {
 		return cfg, start, err
 	}
 	cfg.NoAutoShutdown = start.noShutdown
+	if cfg.Profile, err = openProfile(o.profile); err != nil {
+		return cfg, start, err
+	}
 	cfg.Dir, err = openState(o.tpmstate)
 	return cfg, start, err
 }

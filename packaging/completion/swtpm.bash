@@ -16,12 +16,13 @@ _swtpm() {
 		--seccomp) words="action=none" ;;
 		--pid) words="file= fd=" ;;
 		--log) words="file= fd=" ;;
-		--print-info) words="1 2 4 7" ;;
+		--profile) words="name=ashlar-v1 name=default-v1 name=default-v2 name=null name=custom file=" ;;
+		--print-info) words="1 2 4 8 16 32 64 128 255" ;;
 		-r | --runas) COMPREPLY=($(compgen -u -- "$cur")); return ;;
 		*)
 			words="--tpm2 --ctrl --server --port --fd --tpmstate --flags --locality --migration
 				--terminate --daemon --runas --pid --log --seccomp --print-capabilities
-				--print-states --print-info --version --help"
+				--print-states --print-info --print-profiles --profile --version --help"
 			;;
 		esac
 	fi
