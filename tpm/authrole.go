@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/ashlar-cloud/ashlar/tpm/internal/crypt"
+	"github.com/ashlar-cloud/ashlar/tpm/internal/pcr"
 	"github.com/ashlar-cloud/ashlar/tpm/internal/session"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
@@ -32,7 +33,7 @@ func (e *Engine) policyRequired(c *call, i int) bool {
 		o := c.objects[i]
 		return o == nil || o.Is(tpm2.ObjAdminWithPolicy)
 	}
-	return false
+	return isPCR(c.handles[i]) && pcr.Grouped(c.handles[i].Index()) && e.state.pcrs.PolicyAlg != tpm2.AlgNull
 }
 
 // authValueAvailable reports whether the authorization value may authorize the
@@ -74,6 +75,9 @@ func (e *Engine) policyAvailable(c *call, i int) bool {
 			return x.Is(tpm2.NVPolicyWrite)
 		}
 		return x.Is(tpm2.NVPolicyRead)
+	}
+	if isPCR(h) {
+		return pcr.Grouped(h.Index())
 	}
 	if hier := e.state.hierarchies.Get(h); hier != nil && h != tpm2.RHNull {
 		return len(hier.Policy) != 0

@@ -111,6 +111,7 @@ func (e *Engine) clear(c *call, _ *none, _ *none) tpm2.RC {
 	s.timing.Clear()
 	s.audit.counter = 0
 	s.pcrs.Touch()
+	s.pcrs.Auth = nil
 	c.persist()
 	return tpm2.RCSuccess
 }

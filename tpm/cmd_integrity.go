@@ -1,6 +1,8 @@
 package tpm
 
 import (
+	"slices"
+
 	"github.com/ashlar-cloud/ashlar/tpm/internal/pcr"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
@@ -17,6 +19,12 @@ var integrityCommands = []command{
 	define(command{cc: tpm2.CCPCRAllocate, attrs: tpm2.CCAttrNV,
 		handles: []handle{{"authHandle", thePlatform, authUser}},
 	}, (*Engine).pcrAllocate),
+	define(command{cc: tpm2.CCPCRSetAuthPolicy, attrs: tpm2.CCAttrNV, readOnly: true,
+		handles: []handle{{"authHandle", thePlatform, authUser}},
+	}, (*Engine).pcrSetAuthPolicy),
+	define(command{cc: tpm2.CCPCRSetAuthValue,
+		handles: []handle{{"pcrHandle", aPCR, authUser}},
+	}, (*Engine).pcrSetAuthValue),
 	define(command{cc: tpm2.CCPCRReset, attrs: tpm2.CCAttrNV,
 		handles: []handle{{"pcrHandle", aPCR, authUser}},
 	}, (*Engine).pcrReset),
@@ -129,5 +137,48 @@ func (e *Engine) pcrReset(c *call, _ *none, _ *none) tpm2.RC {
 		return tpm2.RCLocality
 	}
 	e.state.pcrs.Reset(n)
+	return tpm2.RCSuccess
+}
+
+type pcrSetAuthPolicyIn struct {
+	authPolicy tpm2.Digest
+	hashAlg    tpm2.HashIDOrNull
+	pcrNum     handleParam
+}
+
+// Walk visits the parameters.
+func (p *pcrSetAuthPolicyIn) Walk(c *tpm2.Codec) {
+	p.pcrNum.kind = aPCR
+	c.Param(&p.authPolicy)
+	c.Param(&p.hashAlg)
+	c.Param(&p.pcrNum)
+}
+
+// pcrSetAuthPolicy is TPM2_PCR_SetAuthPolicy (Part 3, 22.6): from then on the
+// PCRs of the group change by the policy alone.
+func (e *Engine) pcrSetAuthPolicy(c *call, in *pcrSetAuthPolicyIn, _ *none) tpm2.RC {
+	alg := tpm2.AlgID(in.hashAlg)
+	if len(in.authPolicy) != alg.DigestSize() {
+		return tpm2.RCSize.P(1)
+	}
+	if !pcr.Grouped(in.pcrNum.Index()) {
+		return tpm2.RCValue.P(3)
+	}
+	e.state.pcrs.PolicyAlg, e.state.pcrs.Policy = alg, slices.Clone(in.authPolicy)
+	c.persist()
+	return tpm2.RCSuccess
+}
+
+type pcrSetAuthValueIn struct{ auth tpm2.Digest }
+
+// Walk visits the parameters.
+func (p *pcrSetAuthValueIn) Walk(c *tpm2.Codec) { c.Param(&p.auth) }
+
+// pcrSetAuthValue is TPM2_PCR_SetAuthValue (Part 3, 22.7).
+func (e *Engine) pcrSetAuthValue(c *call, in *pcrSetAuthValueIn, _ *none) tpm2.RC {
+	if !pcr.Grouped(c.handles[0].Index()) {
+		return tpm2.RCValue
+	}
+	e.state.pcrs.Auth = trimAuth(in.auth)
 	return tpm2.RCSuccess
 }

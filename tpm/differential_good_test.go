@@ -118,6 +118,11 @@ func goodLater(cc tpm2.CC) [][]byte {
 		return [][]byte{slices.Concat(null, list(tpm2.CCGetRandom, tpm2.CCPCRExtend), list()),
 			slices.Concat(null, list(), list(tpm2.CCGetRandom, tpm2.CCNVRead)),
 			slices.Concat(u16(uint16(tpm2.AlgSHA256)), list(), list())}
+	case tpm2.CCPCRSetAuthPolicy:
+		return [][]byte{slices.Concat(buf16(nil), u16(uint16(tpm2.AlgNull)), u32(20)),
+			slices.Concat(buf16(make([]byte, 32)), u16(uint16(tpm2.AlgSHA256)), u32(21))}
+	case tpm2.CCPCRSetAuthValue:
+		return [][]byte{buf16(nil)}
 	case tpm2.CCNVSetBits:
 		return [][]byte{{0, 0, 0, 0, 0, 0, 0, 1}, {0x80, 0, 0, 0, 0, 0, 1, 0}}
 	case tpm2.CCNVChangeAuth:

@@ -5,6 +5,7 @@ import (
 
 	"github.com/ashlar-cloud/ashlar/tpm/internal/nv"
 	"github.com/ashlar-cloud/ashlar/tpm/internal/object"
+	"github.com/ashlar-cloud/ashlar/tpm/internal/pcr"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
@@ -53,6 +54,10 @@ func (e *Engine) entityAuth(h tpm2.Handle) tpm2.Digest {
 		if x := e.state.nv.Get(h); x != nil {
 			return x.Auth
 		}
+	case tpm2.HTPCR:
+		if pcr.Grouped(h.Index()) {
+			return e.state.pcrs.Auth
+		}
 	}
 	return nil
 }
@@ -71,6 +76,10 @@ func (e *Engine) entityPolicy(h tpm2.Handle) (tpm2.AlgID, tpm2.Digest) {
 	case tpm2.HTNVIndex:
 		if x := e.state.nv.Get(h); x != nil {
 			return x.Public.NameAlg, x.Public.AuthPolicy
+		}
+	case tpm2.HTPCR:
+		if pcr.Grouped(h.Index()) {
+			return e.state.pcrs.PolicyAlg, e.state.pcrs.Policy
 		}
 	}
 	return tpm2.AlgNull, nil

@@ -43,12 +43,15 @@ func ResetAllowed(n int, locality uint8) bool {
 	return attributes[n].reset&^locality4&(1<<locality) != 0
 }
 
+// Grouped reports whether PCR n is of the one group whose changes have an
+// authorization value and a policy: those of the dynamic OS.
+func Grouped(n int) bool { return n >= 20 && n <= 22 }
+
 // LastProperty is the last property of PCRs there is.
 const LastProperty = tpm2.PTPCRAuth
 
 // Property gives the PCRs that have a property, and false where there is no
-// such property. Policies and authorization values of PCRs are not
-// implemented: no PCR has those properties.
+// such property.
 func Property(p tpm2.PTPCR) (tpm2.PCRSelect, bool) {
 	s := tpm2.PCRSelect{Size: tpm2.PCRSelectSize}
 	has := propertyOf(p)
@@ -56,23 +59,23 @@ func Property(p tpm2.PTPCR) (tpm2.PCRSelect, bool) {
 		return s, false
 	}
 	for n := range tpm2.PCRCount {
-		if has(attributes[n]) {
+		if has(n, attributes[n]) {
 			s.Set(n)
 		}
 	}
 	return s, true
 }
 
-func propertyOf(p tpm2.PTPCR) func(attribute) bool {
+func propertyOf(p tpm2.PTPCR) func(int, attribute) bool {
 	switch p {
 	case tpm2.PTPCRSave:
-		return func(a attribute) bool { return a.save }
+		return func(_ int, a attribute) bool { return a.save }
 	case tpm2.PTPCRNoIncr:
-		return func(a attribute) bool { return a.noIncrement }
+		return func(_ int, a attribute) bool { return a.noIncrement }
 	case tpm2.PTPCRDRTMReset:
-		return attribute.drtm
+		return func(_ int, a attribute) bool { return a.drtm() }
 	case tpm2.PTPCRPolicy, tpm2.PTPCRAuth:
-		return func(attribute) bool { return false }
+		return func(n int, _ attribute) bool { return Grouped(n) }
 	}
 	// Extend and reset take turns, locality after locality from 0 to 4.
 	if p < tpm2.PTPCRExtendL0 || p > tpm2.PTPCRExtendL0+9 {
@@ -80,7 +83,7 @@ func propertyOf(p tpm2.PTPCR) func(attribute) bool {
 	}
 	locality := uint8(1) << ((p - tpm2.PTPCRExtendL0) / 2)
 	if (p-tpm2.PTPCRExtendL0)%2 == 0 {
-		return func(a attribute) bool { return a.extend&locality != 0 }
+		return func(_ int, a attribute) bool { return a.extend&locality != 0 }
 	}
-	return func(a attribute) bool { return a.reset&locality != 0 }
+	return func(_ int, a attribute) bool { return a.reset&locality != 0 }
 }

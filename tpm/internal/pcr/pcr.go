@@ -29,6 +29,13 @@ type State struct {
 	// relies on it that no value comes twice between two TPM Resets.
 	Counter uint64
 
+	// Auth, PolicyAlg and Policy authorize changes of the PCRs that Grouped names,
+	// which are one group: PolicyAlg is AlgNull where no policy is required, Auth
+	// has no trailing zeros. Slices are replaced, never changed in place.
+	Auth      tpm2.Digest
+	PolicyAlg tpm2.AlgID
+	Policy    tpm2.Digest
+
 	reallocated bool // PCR_Allocate was done since _TPM_Init
 	// How this boot began, which a TPM Resume must repeat (Part 3, 9.3).
 	locality3, hcrtm bool
@@ -77,7 +84,7 @@ func bankOf(alg tpm2.AlgID) int {
 // Manufacture is the state of a new TPM with all PCRs of the banks given, or
 // of all banks where there are none given.
 func Manufacture(algs []tpm2.AlgID) (State, error) {
-	var s State
+	s := State{PolicyAlg: tpm2.AlgNull}
 	for i := range s.Next {
 		s.Next[i].Size = tpm2.PCRSelectSize
 		if len(algs) == 0 {
@@ -120,6 +127,9 @@ func (s *State) Startup(reset, resume bool, locality uint8, hcrtm bool) tpm2.RC 
 	s.locality3, s.hcrtm = locality3, hcrtm
 	if reset {
 		s.Counter = 0
+	}
+	if !resume {
+		s.Auth = nil
 	}
 	for n := range tpm2.PCRCount {
 		if resume && attributes[n].save {

@@ -2,8 +2,16 @@ package pcr
 
 import "github.com/ashlar-cloud/ashlar/tpm2"
 
-// WalkPermanent visits what outlives power: the allocation.
-func (s *State) WalkPermanent(c *tpm2.Codec) { walkAllocation(c, &s.Next) }
+// WalkPermanent visits what outlives power: the allocation and the policy.
+func (s *State) WalkPermanent(c *tpm2.Codec) {
+	walkAllocation(c, &s.Next)
+	c.HashAlg(&s.PolicyAlg, true)
+	s.Policy.Walk(c)
+	if len(s.Policy) != s.PolicyAlg.DigestSize() {
+		c.Fail(tpm2.RCSize)
+	}
+	own(c, &s.Policy)
+}
 
 // WalkState visits what Shutdown(STATE) saves besides.
 func (s *State) WalkState(c *tpm2.Codec) {
@@ -11,6 +19,8 @@ func (s *State) WalkState(c *tpm2.Codec) {
 	c.Bool(&s.locality3)
 	c.Bool(&s.hcrtm)
 	s.walkValues(c, true)
+	s.Auth.Walk(c)
+	own(c, &s.Auth)
 }
 
 // WalkVolatile visits what a suspended instance needs besides.
@@ -56,5 +66,12 @@ func walkBytes(c *tpm2.Codec, b []byte) {
 	c.Raw(&p, len(b))
 	if c.Decoding() {
 		copy(b, p)
+	}
+}
+
+// own copies a decoded digest, which aliases the input; nil stays of an empty one.
+func own(c *tpm2.Codec, d *tpm2.Digest) {
+	if c.Decoding() {
+		*d = append(tpm2.Digest(nil), *d...)
 	}
 }
