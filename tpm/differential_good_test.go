@@ -81,19 +81,26 @@ func (h *history) sequence() [][]byte {
 	}
 }
 
-// symmetricSequence makes a symmetric key and computes MACs with it or encrypts.
+// symmetricSequence makes a symmetric key, computes MACs with it or encrypts, and
+// puts the keys of prepare back.
 func (h *history) symmetricSequence() [][]byte {
-	template, key, seq := pick(h, good(tpm2.CCCreatePrimary)[2:]), []tpm2.Handle{0x80000002}, []tpm2.Handle{0x80000001}
+	primary := func(params []byte) []byte {
+		return frame(tpm2.CCCreatePrimary, []tpm2.Handle{tpm2.RHOwner}, password(""), params)
+	}
+	templates := good(tpm2.CCCreatePrimary)
+	key, seq := []tpm2.Handle{tpm2.TransientFirst}, []tpm2.Handle{tpm2.TransientFirst + 1}
 	data := func() []byte { return buf16(make([]byte, h.IntN(40))) }
 	null := u16(uint16(tpm2.AlgNull))
-	return [][]byte{flushCmd(key[0]), flushCmd(seq[0]), frame(tpm2.CCCreatePrimary, []tpm2.Handle{tpm2.RHOwner}, password(""), template),
+	size := pick(h, []int{8, 16})
+	return [][]byte{flushCmd(key[0]), flushCmd(seq[0]), flushCmd(tpm2.TransientFirst + 2),
+		primary(pick(h, templates[2:])),
 		frame(tpm2.CCHMAC, key, password(""), data(), null),
-		frame(tpm2.CCEncryptDecrypt, key, password(""), []byte{byte(h.IntN(2))}, u16(uint16(tpm2.AlgCFB)), buf16(make([]byte, 8)), data()),
-		frame(tpm2.CCEncryptDecrypt2, key, password(""), buf16(make([]byte, 32)), []byte{0}, u16(uint16(tpm2.AlgCBC)), buf16(make([]byte, 16))),
+		frame(tpm2.CCEncryptDecrypt, key, password(""), []byte{byte(h.IntN(2))}, u16(uint16(tpm2.AlgCFB)), buf16(make([]byte, size)), data()),
+		frame(tpm2.CCEncryptDecrypt2, key, password(""), buf16(make([]byte, 32)), []byte{0}, u16(uint16(tpm2.AlgCBC)), buf16(make([]byte, size))),
 		frame(tpm2.CCHMACStart, key, password(""), buf16(nil), null),
 		frame(tpm2.CCSequenceUpdate, seq, password(""), data()), frame(tpm2.CCSequenceUpdate, seq, password(""), data()),
 		frame(tpm2.CCSequenceComplete, seq, password(""), data(), u32(uint32(tpm2.RHOwner))),
-		flushCmd(key[0])}
+		flushCmd(key[0]), primary(templates[1]), primary(templates[0])}
 }
 
 // goodLater are more parameters, as good gives them.
