@@ -128,6 +128,7 @@ func observations() [][]byte {
 		capability(tpm2.CapTPMProperties, uint32(p), 1)
 	}
 	capability(tpm2.CapPCRs, 0, 10)
+	capability(tpm2.CapAuditCommands, 0, 200)
 	capability(tpm2.CapAuthPolicies, uint32(tpm2.RHOwner), 10)
 	for i := range tpm2.Handle(11) {
 		x := 0x01500000 + i
