@@ -20,10 +20,19 @@ const (
 	simCancelOff   = 10
 	simNVOn        = 11
 	simNVOff       = 12
+	simHandshake   = 15
 	simReset       = 17
 	simRestart     = 18
 	simSessionEnd  = 20
 	simStop        = 21
+)
+
+// What a handshake tells: the protocol's version; that there is a platform
+// port, that commands reach the TPM as they are, that physical presence can be
+// told, and that failure mode cannot be asked for.
+const (
+	simVersion  = 1
+	simFeatures = 0x01 | 0x04 | 0x08 | 0x80
 )
 
 // simConn is one client of a port of the simulator.
@@ -50,10 +59,31 @@ func (s *simConn) command() error {
 	if err != nil {
 		return err
 	}
-	if cmd == simSendCommand {
+	switch cmd {
+	case simSendCommand:
 		return s.send()
+	case simHandshake:
+		return s.handshake()
 	}
 	return s.finish(cmd, s.hash(cmd))
+}
+
+// handshake reads the client's version and tells ours. There is no version 0.
+func (s *simConn) handshake() error {
+	version, err := s.readWord()
+	if err != nil {
+		return err
+	}
+	if version == 0 {
+		return s.finish(simHandshake, false)
+	}
+	if err := s.writeWord(simVersion); err != nil {
+		return err
+	}
+	if err := s.writeWord(simFeatures); err != nil {
+		return err
+	}
+	return s.finish(simHandshake, true)
 }
 
 // platform reads and acts on one command of the platform port.

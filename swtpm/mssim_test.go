@@ -138,6 +138,22 @@ func TestSimulatorHash(t *testing.T) {
 	}
 }
 
+// TestSimulatorHandshake greets as go-tpm2 and Microsoft's TSS do.
+func TestSimulatorHandshake(t *testing.T) {
+	s := newSimRig(t)
+	for range 2 { // it may come again
+		if got := exchange(t, s.command, unhex("0000000f 00000001"), 12); !bytes.Equal(got, unhex("00000001 0000008d 00000000")) {
+			t.Errorf("handshake: %x", got)
+		}
+	}
+	if got := exchange(t, s.command, unhex("0000000f 00000000"), 4); word(got) != 1 {
+		t.Errorf("version 0: %x", got)
+	}
+	if _, err := s.command.Read(make([]byte, 1)); err == nil {
+		t.Error("version 0: the connection stays open")
+	}
+}
+
 // TestSimulatorLimits sends what is unknown or too long: an error, and the end
 // of that connection only.
 func TestSimulatorLimits(t *testing.T) {
