@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -22,42 +24,67 @@ func TestTools(t *testing.T) {
 			t.Skipf("%s is missing: install tpm2-tools, openssl and xxd", tool)
 		}
 	}
+	onBoth(t, "testdata/tools")
+}
+
+// onBoth runs scripts against our swtpm and against Debian's.
+func onBoth(t *testing.T, dir string) {
 	ours := filepath.Join(t.TempDir(), "swtpm")
 	if out, err := exec.Command("go", "build", "-o", ours, ".").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	for _, c := range []struct{ name, program string }{{"ashlar", ours}, {"debian", "/usr/bin/swtpm"}} {
+	for _, c := range []served{
+		{name: "ashlar", program: ours, mssim: true},
+		{name: "debian", program: "/usr/bin/swtpm"},
+	} {
 		t.Run(c.name, func(t *testing.T) {
 			if _, err := os.Stat(c.program); err != nil {
 				t.Skip("Debian's swtpm is missing: install the package swtpm")
 			}
-			runTools(t, c.program)
+			runTools(t, dir, c)
 		})
 	}
 }
 
 // served is the swtpm of one script.
 type served struct {
-	program, state string
-	port           int
-	cmd            *exec.Cmd
+	name, program string
+	mssim         bool // speaks the simulator's protocol
+	state         string
+	port          int
+	cmd           *exec.Cmd
+	others        []*exec.Cmd // what stands between it and its clients
 }
 
 type servedKey struct{}
 
-func runTools(t *testing.T, program string) {
+func servedOf(ts *testscript.TestScript) *served { return ts.Value(servedKey{}).(*served) }
+
+func runTools(t *testing.T, dir string, c served) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/tools",
+		Dir: dir,
 		Setup: func(env *testscript.Env) error {
-			s := &served{program: program, state: filepath.Join(env.WorkDir, ".state"), port: freePorts(t)}
+			s := c
+			s.state, s.port = filepath.Join(env.WorkDir, ".state"), freePorts(t)
 			if err := os.Mkdir(s.state, 0o700); err != nil {
 				return err
 			}
 			env.Setenv("TPM2TOOLS_TCTI", fmt.Sprintf("swtpm:host=127.0.0.1,port=%d", s.port))
 			env.Setenv("LC_ALL", "C")
-			env.Values[servedKey{}] = s
+			env.Values[servedKey{}] = &s
 			env.Defer(s.stop)
-			return s.start()
+			return s.start("tcp")
+		},
+		Condition: func(cond string) (bool, error) {
+			kind, pattern, _ := strings.Cut(cond, ":")
+			switch kind {
+			case "mssim":
+				return c.mssim, nil
+			case "file":
+				files, err := filepath.Glob(pattern)
+				return len(files) > 0, err
+			}
+			return false, fmt.Errorf("there is no condition %q", cond)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			// tpm runs one of tpm2-tools and flushes what it leaves in the TPM, as
@@ -74,19 +101,25 @@ func runTools(t *testing.T, program string) {
 				}
 			},
 			"restart": func(ts *testscript.TestScript, neg bool, args []string) {
-				s := ts.Value(servedKey{}).(*served)
+				s := servedOf(ts)
 				s.stop()
-				ts.Check(s.start())
+				ts.Check(s.start("tcp"))
 			},
+			"simulator": simulator,
+			"abrmd":     abrmd,
 		},
 	})
 }
 
-func (s *served) start() error {
-	s.cmd = exec.Command(s.program, "socket", "--tpm2", "--tpmstate", "dir="+s.state,
-		"--server", fmt.Sprintf("type=tcp,port=%d", s.port),
-		"--ctrl", fmt.Sprintf("type=tcp,port=%d", s.port+1),
-		"--flags", "not-need-init,startup-clear")
+// start serves the data channel as tcp, with its control channel, or as mssim,
+// on a port and the one after it.
+func (s *served) start(channel string) error {
+	args := []string{"socket", "--tpm2", "--tpmstate", "dir=" + s.state,
+		"--server", fmt.Sprintf("type=%s,port=%d", channel, s.port)}
+	if channel == "tcp" {
+		args = append(args, "--ctrl", fmt.Sprintf("type=tcp,port=%d", s.port+1), "--flags", "not-need-init,startup-clear")
+	}
+	s.cmd = exec.Command(s.program, args...)
 	s.cmd.Stderr = os.Stderr
 	if err := s.cmd.Start(); err != nil {
 		return err
@@ -105,10 +138,18 @@ func (s *served) start() error {
 }
 
 func (s *served) stop() {
-	if s.cmd != nil && s.cmd.Process != nil {
-		_ = s.cmd.Process.Signal(syscall.SIGTERM)
-		_ = s.cmd.Wait()
-		s.cmd = nil
+	for _, other := range slices.Backward(s.others) {
+		end(other)
+	}
+	s.others = nil
+	end(s.cmd)
+	s.cmd = nil
+}
+
+func end(cmd *exec.Cmd) {
+	if cmd != nil && cmd.Process != nil {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
 	}
 }
 
