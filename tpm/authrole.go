@@ -155,6 +155,10 @@ func (e *Engine) parametersAllowed(c *call, s *session.Session) bool {
 		}
 		return crypt.Equal(p.NameHash, h.Sum(nil))
 	}
+	if len(p.ParametersHash) != 0 {
+		code := binary.BigEndian.AppendUint32(nil, uint32(c.cmd.cc))
+		return crypt.Equal(p.ParametersHash, s.AuthHash.Digest(code, c.params))
+	}
 	if len(p.TemplateHash) != 0 {
 		return templateAllowed(c, s)
 	}

@@ -10,6 +10,9 @@ import (
 // capabilityCommands are those of Part 3, 30.
 var capabilityCommands = []command{
 	define(command{cc: tpm2.CCGetCapability, readOnly: true}, (*Engine).getCapability),
+	define(command{cc: tpm2.CCSetCapability, attrs: tpm2.CCAttrNV,
+		handles: []handle{{"authHandle", aHierarchy, authUser}},
+	}, (*Engine).setCapability),
 }
 
 // maxCapData is the number of bytes of a list in a TPMS_CAPABILITY_DATA
@@ -52,7 +55,7 @@ func (e *Engine) getCapability(_ *call, in *getCapabilityIn, out *getCapabilityO
 	case tpm2.CapHandles:
 		list, rc := e.handlesFrom(tpm2.Handle(property))
 		if rc != tpm2.RCSuccess {
-			return rc
+			return rc.P(2)
 		}
 		d.Handles = page(list, count, 4, more)
 	case tpm2.CapCommands:
@@ -93,6 +96,23 @@ func (e *Engine) getCapability(_ *call, in *getCapabilityIn, out *getCapabilityO
 		return tpm2.RCValue.P(1)
 	}
 	return tpm2.RCSuccess
+}
+
+type setCapabilityIn struct{ data tpm2.MaxBuffer } // a TPM2B_SET_CAPABILITY_DATA
+
+// Walk visits the parameters.
+func (p *setCapabilityIn) Walk(c *tpm2.Codec) { c.Param(&p.data) }
+
+// setCapability is TPM2_SetCapability (version 1.83, Part 3, 30.4). No capability
+// can be set yet: the union that would hold one has no member.
+func (e *Engine) setCapability(_ *call, in *setCapabilityIn, _ *none) tpm2.RC {
+	switch {
+	case len(in.data) == 0:
+		return tpm2.RCSize.P(1)
+	case len(in.data) < 4:
+		return tpm2.RCInsufficient.P(1)
+	}
+	return tpm2.RCSelector.P(1)
 }
 
 // The handles of authenticated countdown timers (TPM_RH_ACT_0, TPM_RH_ACT_F).
@@ -159,7 +179,7 @@ func (e *Engine) handlesFrom(h tpm2.Handle) ([]tpm2.Handle, tpm2.RC) {
 			list = append(list, e.state.objects.Persistent[i].Handle)
 		}
 	default:
-		return nil, tpm2.RCHandle.P(2)
+		return nil, tpm2.RCHandle
 	}
 	return keep(list, from), tpm2.RCSuccess
 }

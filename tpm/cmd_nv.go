@@ -65,6 +65,15 @@ func nvWritable(auth tpm2.Handle, x *nv.Index) tpm2.RC {
 	return tpm2.RCSuccess
 }
 
+// mayChange refuses, in Read-Only mode, to change an Index that outlives power
+// or a TPM Restart (NvReadOnlyModeChecks).
+func (e *Engine) mayChange(x *nv.Index) tpm2.RC {
+	if e.state.readOnly && !x.Is(tpm2.NVOrderly|tpm2.NVClearSTClear) {
+		return tpm2.RCReadOnly
+	}
+	return tpm2.RCSuccess
+}
+
 // persistIf is persist where durable is set.
 func (c *call) persistIf(durable bool) {
 	if durable {
@@ -103,6 +112,9 @@ func (p *nvWriteIn) Walk(c *tpm2.Codec) {
 // nvWrite is TPM2_NV_Write (Part 3, 31.7).
 func (e *Engine) nvWrite(c *call, in *nvWriteIn, _ *none) tpm2.RC {
 	x := c.indices[1]
+	if rc := e.mayChange(x); rc != tpm2.RCSuccess {
+		return rc
+	}
 	if rc := nvWritable(c.handles[0], x); rc != tpm2.RCSuccess {
 		return rc
 	}
@@ -141,6 +153,9 @@ func (p *nvExtendIn) Walk(c *tpm2.Codec) { c.Param(&p.data) }
 // nvExtend is TPM2_NV_Extend (Part 3, 31.9).
 func (e *Engine) nvExtend(c *call, in *nvExtendIn, _ *none) tpm2.RC {
 	x := c.indices[1]
+	if rc := e.mayChange(x); rc != tpm2.RCSuccess {
+		return rc
+	}
 	if rc := nvWritable(c.handles[0], x); rc != tpm2.RCSuccess {
 		return rc
 	}
@@ -155,6 +170,9 @@ func (e *Engine) nvExtend(c *call, in *nvExtendIn, _ *none) tpm2.RC {
 // no error.
 func (e *Engine) nvWriteLock(c *call, _ *none, _ *none) tpm2.RC {
 	x := c.indices[1]
+	if rc := e.mayChange(x); rc != tpm2.RCSuccess {
+		return rc
+	}
 	switch rc := nvWritable(c.handles[0], x); {
 	case rc == tpm2.RCNVLocked:
 		return tpm2.RCSuccess
@@ -203,6 +221,9 @@ func (e *Engine) nvRead(c *call, in *nvReadIn, out *nvReadOut) tpm2.RC {
 // can be locked, and one that is locked already.
 func (e *Engine) nvReadLock(c *call, _ *none, _ *none) tpm2.RC {
 	x := c.indices[1]
+	if rc := e.mayChange(x); rc != tpm2.RCSuccess {
+		return rc
+	}
 	switch rc := nvReadable(c.handles[0], x); {
 	case rc == tpm2.RCNVLocked:
 		return tpm2.RCSuccess
@@ -228,10 +249,13 @@ func (p *nvDefineSpaceIn) Walk(c *tpm2.Codec) {
 
 // nvDefineSpace is TPM2_NV_DefineSpace (Part 3, 31.3).
 func (e *Engine) nvDefineSpace(c *call, in *nvDefineSpaceIn, _ *none) tpm2.RC {
-	p := &in.publicInfo.NVPublic
+	return e.defineIndex(c, trimAuth(in.auth), &in.publicInfo.NVPublic)
+}
+
+// defineIndex defines an Index for both commands that do (NvDefineSpace).
+func (e *Engine) defineIndex(c *call, auth tpm2.Digest, p *tpm2.NVPublic) tpm2.RC {
 	a := p.Attributes
 	digest := p.NameAlg.DigestSize()
-	auth := trimAuth(in.auth)
 	platform := c.handles[0] == tpm2.RHPlatform
 	switch {
 	case len(p.AuthPolicy) != 0 && len(p.AuthPolicy) != digest:

@@ -42,6 +42,9 @@ func (p *nvSetBitsIn) Walk(c *tpm2.Codec) { c.Param(&p.bits) }
 // nvSetBits is TPM2_NV_SetBits (Part 3, 31.10).
 func (e *Engine) nvSetBits(c *call, in *nvSetBitsIn, _ *none) tpm2.RC {
 	x := c.indices[1]
+	if rc := e.mayChange(x); rc != tpm2.RCSuccess {
+		return rc
+	}
 	if rc := nvWritable(c.handles[0], x); rc != tpm2.RCSuccess {
 		return rc
 	}

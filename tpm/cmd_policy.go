@@ -214,6 +214,9 @@ func (e *Engine) policySigned(c *call, in *policySignedIn, out *authorizationOut
 
 // policySecret is TPM2_PolicySecret (Part 3, 23.4).
 func (e *Engine) policySecret(c *call, in *authorization, out *authorizationOut) tpm2.RC {
+	if x := c.indices[0]; e.state.readOnly && x != nil && x.IsPIN() {
+		return tpm2.RCReadOnly // its count would change
+	}
 	s := e.policySession(c)
 	var timeout uint64
 	if !s.Trial {

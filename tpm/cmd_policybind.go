@@ -13,6 +13,7 @@ import (
 var policyBindCommands = []command{
 	define(policyCommand(tpm2.CCPolicyCpHash), (*Engine).policyCpHash),
 	define(policyCommand(tpm2.CCPolicyNameHash), (*Engine).policyNameHash),
+	define(policyCommand(tpm2.CCPolicyParameters), (*Engine).policyParameters),
 	define(policyCommand(tpm2.CCPolicyTemplate), (*Engine).policyTemplate),
 	define(policyCommand(tpm2.CCPolicyDuplicationSelect), (*Engine).policyDuplicationSelect),
 	define(policyCommand(tpm2.CCPolicyNvWritten), (*Engine).policyNvWritten),
@@ -51,6 +52,21 @@ func (e *Engine) policyNameHash(c *call, in *policyHashIn, _ *none) tpm2.RC {
 	}
 	extendPolicy(s, tpm2.CCPolicyNameHash, in.hash)
 	s.NameHash = bytes.Clone(in.hash)
+	return tpm2.RCSuccess
+}
+
+// policyParameters is TPM2_PolicyParameters (version 1.83, Part 3, 23.25): what
+// PolicyCpHash fixes, without the Names of the handles.
+func (e *Engine) policyParameters(c *call, in *policyHashIn, _ *none) tpm2.RC {
+	s := e.policySession(c)
+	if len(in.hash) != len(s.Digest) {
+		return tpm2.RCSize.P(1)
+	}
+	if s.ConstrainsParameters() {
+		return tpm2.RCCPHash
+	}
+	extendPolicy(s, tpm2.CCPolicyParameters, in.hash)
+	s.ParametersHash = bytes.Clone(in.hash)
 	return tpm2.RCSuccess
 }
 

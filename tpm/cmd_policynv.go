@@ -8,9 +8,10 @@ import (
 )
 
 // policyConditionCommands are those of Part 3, 23, by which a policy depends on
-// time.
+// time, and on a capability.
 var policyConditionCommands = []command{
 	define(policyCommand(tpm2.CCPolicyCounterTimer), (*Engine).policyCounterTimer),
+	define(policyCommand(tpm2.CCPolicyCapability), (*Engine).policyCapability),
 }
 
 // policyNVIn is a comparison with what is stored: the operand, where in it, and
@@ -51,10 +52,11 @@ func (e *Engine) policyNV(c *call, in *policyNVIn, _ *none) tpm2.RC {
 	return tpm2.RCSuccess
 }
 
-// digest is what a policy keeps of the comparison.
-func (p *policyNVIn) digest(alg tpm2.AlgID) tpm2.Digest {
+// digest is what a policy keeps of the comparison, and of what was compared
+// where nothing else says it.
+func (p *policyNVIn) digest(alg tpm2.AlgID, of ...byte) tpm2.Digest {
 	return alg.Digest(p.operandB, binary.BigEndian.AppendUint16(nil, uint16(p.offset)),
-		binary.BigEndian.AppendUint16(nil, uint16(p.operation)))
+		binary.BigEndian.AppendUint16(nil, uint16(p.operation)), of)
 }
 
 // policyCounterTimer is TPM2_PolicyCounterTimer (Part 3, 23.10): a comparison

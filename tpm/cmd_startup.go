@@ -47,6 +47,7 @@ func (e *Engine) startup(c *call, in *startupIn, _ *none) tpm2.RC {
 	case !resume:
 		s.clears++
 	}
+	s.readOnly = s.readOnly && resume
 	s.started, s.wasOrderly = true, orderly
 	// From here on a power loss is disorderly. Saying so now keeps the write off
 	// the path of the first PCR_Extend.

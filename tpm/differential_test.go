@@ -66,12 +66,12 @@ var omitted = map[tpm2.CC]string{
 var rare = map[tpm2.CC]bool{tpm2.CCClear: true, tpm2.CCHierarchyControl: true, tpm2.CCClearControl: true,
 	tpm2.CCDictionaryAttackParameters: true, tpm2.CCHierarchyChangeAuth: true, tpm2.CCSetPrimaryPolicy: true,
 	tpm2.CCFlushContext: true, tpm2.CCContextSave: true, tpm2.CCNVUndefineSpace: true, tpm2.CCNVWriteLock: true,
-	tpm2.CCNVReadLock: true, tpm2.CCChangeEPS: true, tpm2.CCChangePPS: true}
+	tpm2.CCNVReadLock: true, tpm2.CCChangeEPS: true, tpm2.CCChangePPS: true, tpm2.CCReadOnlyControl: true}
 
 func newHistory(seed uint64) *history {
 	h := &history{Rand: rand.New(rand.NewPCG(seed, 0))}
-	for i := range registry.list {
-		if d := &registry.list[i]; omitted[d.cc] == "" {
+	for _, d := range nullProfile.shown() {
+		if omitted[d.cc] == "" {
 			h.commands = append(h.commands, d)
 		}
 	}

@@ -88,8 +88,10 @@ type state struct {
 	orderly     shutdown // the Shutdown in force
 	wasOrderly  bool     // a Shutdown was in force at Startup
 	established bool     // TPM_ESTABLISHED
-	hcrtm       bool     // an H-CRTM sequence ran before Startup
-	objectCount uint64   // id of the next saved object context
+	// readOnly: ReadOnlyControl has put the TPM in Read-Only mode.
+	readOnly    bool
+	hcrtm       bool   // an H-CRTM sequence ran before Startup
+	objectCount uint64 // id of the next saved object context
 	// clears counts TPM Restarts and Resets besides: a context saved with
 	// stClear objects is good only until the next one (gr.clearCount).
 	clears uint32

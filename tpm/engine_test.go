@@ -24,9 +24,15 @@ type rig struct {
 // newRig manufactures a TPM and powers it on; with start set it is started.
 func newRig(t *testing.T, start bool) *rig {
 	t.Helper()
+	return newRigOf(t, nil, start)
+}
+
+// newRigOf is newRig with a profile.
+func newRigOf(t *testing.T, p *Profile, start bool) *rig {
+	t.Helper()
 	r := &rig{t: t, clock: new(clock.Manual)}
 	r.cfg = Config{Clock: r.clock, Entropy: entropy.Replay(1)}
-	state, err := Manufacture(r.cfg, Options{})
+	state, err := Manufacture(r.cfg, Options{Profile: p})
 	if err != nil {
 		t.Fatal(err)
 	}

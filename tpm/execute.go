@@ -126,6 +126,9 @@ func (e *Engine) parseHeader(c *call, cmd []byte) (body []byte, rc tpm2.RC) {
 	if c.cmd == nil {
 		return nil, tpm2.RCCommandCode
 	}
+	if e.state.readOnly && refusedReadOnly.has(c.cmd.cc) {
+		return nil, tpm2.RCReadOnly
+	}
 	if e.state.started == (c.cmd.cc == tpm2.CCStartup) {
 		return nil, tpm2.RCInitialize
 	}

@@ -40,7 +40,7 @@ func progress(d *command, b []byte) (rc tpm2.RC, off int) {
 
 // progressIn is progress with the number of the parameter that ended it.
 func progressIn(d *command, b []byte) (rc tpm2.RC, param, off int) {
-	dec := tpm2.NewDecoderFor(b, &nullProfile.impl)
+	dec := tpm2.NewDecoderFor(b, &fullProfile.impl)
 	d.newParams().Walk(&dec)
 	return dec.RC().Base(), int(dec.RC()>>8) & 0xF, len(b) - dec.Remaining()
 }
@@ -114,7 +114,7 @@ func TestEveryCommandsParameters(t *testing.T) {
 				t.Fatalf("no parameters found: %x ends in %v at %d", b, rc, off)
 			}
 			in := d.newParams()
-			dec := tpm2.NewDecoderFor(b, &nullProfile.impl)
+			dec := tpm2.NewDecoderFor(b, &fullProfile.impl)
 			in.Walk(&dec)
 			if out := tpm2.Marshal(in); !bytes.Equal(out, b) {
 				t.Fatalf("%x decodes, and encodes to %x", b, out)
@@ -175,10 +175,10 @@ func TestEveryCommandTruncated(t *testing.T) {
 	for i := range registry.list {
 		d := &registry.list[i]
 		t.Run(d.cc.String(), func(t *testing.T) {
-			r := newRig(t, d.cc != tpm2.CCStartup)
+			r := fullRig(t, d.cc != tpm2.CCStartup)
 			whole := sampleFrame(d)
 			checkResponse(t, whole, r.execute(whole))
-			r = newRig(t, d.cc != tpm2.CCStartup)
+			r = fullRig(t, d.cc != tpm2.CCStartup)
 			for n := headerSize; n < len(whole); n++ {
 				cut := bytes.Clone(whole[:n])
 				binary.BigEndian.PutUint32(cut[2:], uint32(n))
@@ -199,11 +199,20 @@ func TestEveryCommandTruncated(t *testing.T) {
 	}
 }
 
+// fullProfile shows every command that there is.
+var fullProfile = builtinProfile("ashlar-v1")
+
+// fullRig is newRig with all that there is.
+func fullRig(t *testing.T, start bool) *rig {
+	t.Helper()
+	return newRigOf(t, fullProfile, start)
+}
+
 // FuzzExecute runs a list of commands on a fresh TPM: no panic, a well-formed
 // answer, and a state that loads again.
 func FuzzExecute(f *testing.F) {
 	cfg := Config{Clock: new(clock.Manual), Entropy: entropy.Replay(7)}
-	fresh, err := Manufacture(cfg, Options{})
+	fresh, err := Manufacture(cfg, Options{Profile: fullProfile})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -243,7 +252,7 @@ func FuzzExecute(f *testing.F) {
 // FuzzState loads altered states: an error or a TPM that answers.
 func FuzzState(f *testing.F) {
 	cfg := Config{Clock: new(clock.Manual), Entropy: entropy.Replay(7)}
-	fresh, err := Manufacture(cfg, Options{})
+	fresh, err := Manufacture(cfg, Options{Profile: fullProfile})
 	if err != nil {
 		f.Fatal(err)
 	}

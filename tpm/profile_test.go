@@ -9,8 +9,6 @@ import (
 	"testing"
 
 	"github.com/ashlar-cloud/ashlar/internal/blob"
-	"github.com/ashlar-cloud/ashlar/internal/clock"
-	"github.com/ashlar-cloud/ashlar/internal/entropy"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
@@ -24,18 +22,10 @@ func profileOf(t testing.TB, text string) *Profile {
 	return p
 }
 
-// newRigOf is newRig with a profile, started.
-func newRigOf(t *testing.T, text string) *rig {
+// chosenRig is a started TPM whose profile is parsed from text.
+func chosenRig(t *testing.T, text string) *rig {
 	t.Helper()
-	r := &rig{t: t, clock: new(clock.Manual)}
-	r.cfg = Config{Clock: r.clock, Entropy: entropy.Replay(1)}
-	state, err := Manufacture(r.cfg, Options{Profile: profileOf(t, text)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.power(state)
-	r.must(tpm2.RCSuccess, tpm2.CCStartup, nil, nil, u16(0))
-	return r
+	return newRigOf(t, profileOf(t, text), true)
 }
 
 // algorithmsWithout is libtpms' list without some items, and with more.
@@ -174,7 +164,7 @@ func TestProfileRestrictions(t *testing.T) {
 func TestProfileIsKept(t *testing.T) {
 	text := `{"Name":"custom:small","Description":"what a test needs","Commands":"` + commandsNull +
 		`","Algorithms":"` + algorithmsWithout("sha1,ecb", "") + `"}`
-	r := newRigOf(t, text)
+	r := chosenRig(t, text)
 	r.power(r.durable)
 	if got := r.e.Profile().JSON(); !bytes.Equal(got, profileOf(t, text).JSON()) {
 		t.Fatalf("the profile became %s", got)
@@ -205,7 +195,7 @@ func TestProfileIsKept(t *testing.T) {
 
 // TestDamagedProfile refuses states whose profile cannot be read.
 func TestDamagedProfile(t *testing.T) {
-	r := newRigOf(t, `{"Name":"default-v1"}`)
+	r := chosenRig(t, `{"Name":"default-v1"}`)
 	for what, change := range map[string]func(*blob.Section) error{
 		"too new": func(s *blob.Section) error { s.MinVersion = sectionVersion + 1; return blob.ErrVersion },
 		"cut":     func(s *blob.Section) error { s.Data = s.Data[:len(s.Data)-1]; return blob.ErrDamaged },

@@ -282,6 +282,14 @@ func (s *ccSet) count() (n int) {
 	return n
 }
 
+// ccSetOf is the set of some commands.
+func ccSetOf(list ...tpm2.CC) (s ccSet) {
+	for _, cc := range list {
+		s.add(cc)
+	}
+	return s
+}
+
 func (s *ccSet) add(cc tpm2.CC) {
 	i := uint(cc - firstCC)
 	s[i/64] |= 1 << (i % 64)

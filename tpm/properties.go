@@ -32,6 +32,7 @@ const (
 	startupOwner       = 1 << 1
 	startupEndorsement = 1 << 2
 	startupPlatformNV  = 1 << 3
+	startupReadOnly    = 1 << 4
 	startupOrderly     = 1 << 31
 
 	memorySharedNV     = 1 << 1
@@ -167,5 +168,6 @@ func (e *Engine) startupAttributes() uint32 {
 		bitIf(h.Owner.Enabled, startupOwner) |
 		bitIf(h.Endorsement.Enabled, startupEndorsement) |
 		bitIf(h.PlatformNV, startupPlatformNV) |
+		bitIf(e.state.readOnly, startupReadOnly) |
 		bitIf(e.state.wasOrderly, startupOrderly)
 }

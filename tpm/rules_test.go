@@ -12,7 +12,7 @@ import (
 
 // ruled makes a started TPM whose custom profile has the attributes.
 func ruled(t *testing.T, attributes string) *rig {
-	return newRigOf(t, `{"Name":"custom","Attributes":"`+attributes+`"}`)
+	return chosenRig(t, `{"Name":"custom","Attributes":"`+attributes+`"}`)
 }
 
 // TestSHA1Rules signs and verifies with SHA-1 where the profile forbids the one,
@@ -62,7 +62,7 @@ func TestMACRules(t *testing.T) {
 		r.must(want, tpm2.CCHMACStart, []tpm2.Handle{h}, password(""), buf16(nil), u16(uint16(alg)))
 	}
 
-	r = newRigOf(t, customAlgorithms(algorithmsWithout("", "hmac-min-key-size=264")))
+	r = chosenRig(t, customAlgorithms(algorithmsWithout("", "hmac-min-key-size=264")))
 	h = r.addKey(hmacKey(signingKey, schemeOf(tpm2.AlgHMAC)), tpm2.RHOwner) // of 256 bits
 	digest := tpm2.AlgSHA256.Digest()
 	r.must(tpm2.RCKeySize, tpm2.CCSign, []tpm2.Handle{h}, password(""), buf16(digest), u16(uint16(tpm2.AlgNull)), nullHashCheck)

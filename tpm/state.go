@@ -82,7 +82,10 @@ func (e *Engine) walkPermanent(c *tpm2.Codec) {
 }
 
 // walkState visits the engine's own part of what Shutdown(STATE) saves.
-func (e *Engine) walkState(c *tpm2.Codec) { c.U32(&e.state.clears) }
+func (e *Engine) walkState(c *tpm2.Codec) {
+	c.U32(&e.state.clears)
+	c.Bool(&e.state.readOnly)
+}
 
 // moment says which permanent state a volatile one belongs to, and up to what
 // time of day Time and Clock have counted.

@@ -49,6 +49,14 @@ func structures() map[string]func() Walker {
 			return &SizedNVPublic{NVPublic{Index: 0x01800001, NameAlg: AlgSHA256,
 				Attributes: NVAuthRead | NVAuthWrite, DataSize: 8}}
 		},
+		"nv public 2": func() Walker {
+			return &SizedNVPublic2{NVPublic2{HandleType: HTNVIndex, NVPublic: NVPublic{Index: 0x01800001, NameAlg: AlgSHA256,
+				Attributes: NVAuthRead | NVAuthWrite, DataSize: 8}}}
+		},
+		"external nv public": func() Walker {
+			return &SizedNVPublic2{NVPublic2{HandleType: HTExternalNV, Expanded: 7, NVPublic: NVPublic{Index: 0x11000001,
+				NameAlg: AlgSHA256, Attributes: NVAuthRead | NVAuthWrite, DataSize: 8}}}
+		},
 		"context": func() Walker {
 			return &Context{Sequence: 1, SavedHandle: 0x02000003, Hierarchy: Hierarchy(RHNull), Blob: []byte{1}}
 		},
@@ -138,6 +146,10 @@ func TestDecodeErrors(t *testing.T) {
 		{"selection count", []byte{0, 0, 0, 2}, new(PCRSelectionList), RCSize},
 		{"empty public", []byte{0, 0}, new(SizedPublic), RCSize},
 		{"nv handle", []byte{0, 14, 2, 0, 0, 0}, new(SizedNVPublic), RCValue},
+		{"no nv public 2", []byte{0, 0}, new(SizedNVPublic2), RCSize},
+		{"nv handle type", []byte{0, 15, 2, 2, 0, 0, 0}, new(SizedNVPublic2), RCSelector},
+		{"external nv handle", []byte{0, 19, 0x11, 1, 0, 0, 0}, new(SizedNVPublic2), RCValue},
+		{"external nv attributes", []byte{0, 19, 0x11, 0x11, 0, 0, 0, 0, 11, 0, 0, 0, 8}, new(SizedNVPublic2), RCReservedBits},
 	} {
 		d := NewDecoderFor(c.in, engine)
 		c.w.Walk(&d)

@@ -13,6 +13,8 @@ const (
 	HTNVIndex       HandleType = 0x01
 	HTHMACSession   HandleType = 0x02 // also "loaded session" in GetCapability
 	HTPolicySession HandleType = 0x03 // also "saved session" in GetCapability
+	HTExternalNV    HandleType = 0x11
+	HTPermanentNV   HandleType = 0x12
 	HTPermanent     HandleType = 0x40
 	HTTransient     HandleType = 0x80
 	HTPersistent    HandleType = 0x81

@@ -37,6 +37,58 @@ type SizedNVPublic struct{ NVPublic }
 // Walk visits the structure; a zero length is RCSize.
 func (p *SizedNVPublic) Walk(c *Codec) { c.Sized(false, p.NVPublic.Walk) }
 
+// NVPublic2 is a TPMT_NV_PUBLIC_2 (version 1.83, Part 2, 13.8): the public area
+// of an Index of any handle type.
+type NVPublic2 struct {
+	HandleType HandleType
+	NVPublic
+	// Expanded is the upper half of a TPMA_NV_EXP, for HTExternalNV only.
+	Expanded uint32
+}
+
+// nvExpandedReserved are the reserved bits of NVPublic2.Expanded.
+const nvExpandedReserved = 0xFFFFFFF8
+
+// Walk visits the fields: another handle type than of NV is RCSelector, a handle
+// that is not of its type RCValue, a reserved attribute RCReservedBits, and a
+// DataSize above MaxNVIndexSize RCSize.
+func (p *NVPublic2) Walk(c *Codec) {
+	c.U8((*uint8)(&p.HandleType))
+	switch p.HandleType {
+	case HTNVIndex, HTPermanentNV: // the same, in TCG's own code as well
+		p.NVPublic.Walk(c)
+	case HTExternalNV:
+		p.walkExpanded(c)
+	default:
+		c.Fail(RCSelector)
+	}
+}
+
+// walkExpanded visits a TPMS_NV_PUBLIC_EXP_ATTR.
+func (p *NVPublic2) walkExpanded(c *Codec) {
+	c.U32((*uint32)(&p.Index))
+	if p.Index.Type() != HTExternalNV {
+		c.Fail(RCValue)
+	}
+	c.HashAlg(&p.NameAlg, false)
+	c.U32(&p.Expanded)
+	if p.Expanded&nvExpandedReserved != 0 {
+		c.Fail(RCReservedBits)
+	}
+	p.Attributes.Walk(c)
+	p.AuthPolicy.Walk(c)
+	c.U16(&p.DataSize)
+	if p.DataSize > MaxNVIndexSize {
+		c.Fail(RCSize)
+	}
+}
+
+// SizedNVPublic2 is a TPM2B_NV_PUBLIC_2 (Part 2, 13.9).
+type SizedNVPublic2 struct{ NVPublic2 }
+
+// Walk visits the structure; a zero length is RCSize.
+func (p *SizedNVPublic2) Walk(c *Codec) { c.Sized(false, p.NVPublic2.Walk) }
+
 // Context is a TPMS_CONTEXT (Part 2, 14.5).
 type Context struct {
 	Sequence    uint64
