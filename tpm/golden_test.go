@@ -7,8 +7,8 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
-	"time"
 
 	"github.com/ashlar-cloud/ashlar/internal/blob"
 	"github.com/ashlar-cloud/ashlar/internal/clock"
@@ -29,34 +29,6 @@ const (
 	goldenIndex = tpm2.Handle(0x01500001)
 	goldenKey   = tpm2.Handle(0x81000001)
 )
-
-// makeGolden makes a TPM with something in every section.
-func makeGolden(t *testing.T) (permanent, volatile []byte) {
-	t.Helper()
-	r := &rig{t: t, clock: new(clock.Manual)}
-	r.cfg = Config{Clock: r.clock, Entropy: entropy.Replay(2026)}
-	state, err := Manufacture(r.cfg, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.power(state)
-	for _, cmd := range append(equipment(), [][]byte{
-		frame(tpm2.CCNVWrite, []tpm2.Handle{tpm2.RHOwner, goldenIndex}, password(""), buf16([]byte("golden")), u16(0)),
-		frame(tpm2.CCNVIncrement, []tpm2.Handle{goldenIndex + 1, goldenIndex + 1}, password("")),
-		evictCmd(tpm2.RHOwner, tpm2.TransientFirst, goldenKey),
-		flushCmd(tpm2.TransientFirst),
-		frame(tpm2.CCHashSequenceStart, nil, nil, buf16([]byte("auth")), u16(uint16(tpm2.AlgNull))),
-		frame(tpm2.CCContextSave, []tpm2.Handle{tpm2.HMACSessionFirst + 1}, nil),
-		frame(tpm2.CCHierarchyChangeAuth, []tpm2.Handle{tpm2.RHLockout}, password(""), buf16([]byte("lockout"))),
-		frame(tpm2.CCPCRExtend, []tpm2.Handle{10}, password(""), u32(1), u16(uint16(tpm2.AlgSHA256)), make([]byte, 32)),
-	}...) {
-		r.clock.Advance(time.Second)
-		if rc := code(r.execute(cmd)); rc != tpm2.RCSuccess {
-			t.Fatalf("%v: %v", commandCode(cmd), rc)
-		}
-	}
-	return r.durable, r.e.SaveVolatile()
-}
 
 // golden reads a golden file.
 func golden(t testing.TB, name string) []byte {
@@ -81,16 +53,28 @@ func (r *rig) ekName() []byte {
 	return out.name
 }
 
-func TestGoldenState(t *testing.T) {
-	if *goldenUpdate {
-		permanent, volatile := makeGolden(t)
-		for name, b := range map[string][]byte{"permanent": permanent, "volatile": volatile} {
-			if err := os.WriteFile(filepath.Join(goldenDir, name), b, 0o644); err != nil {
-				t.Fatal(err)
-			}
+// updateGolden writes the golden files and the damaged ones anew.
+func updateGolden(t *testing.T) {
+	t.Helper()
+	files := makeGolden(t)
+	for name, d := range damages {
+		files[filepath.Join("damaged", name)] = d.make(files[d.of])
+	}
+	for name, b := range files {
+		if err := os.MkdirAll(filepath.Join(goldenDir, filepath.Dir(name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(goldenDir, name), b, 0o644); err != nil {
+			t.Fatal(err)
 		}
 	}
-	permanent, volatile := golden(t, "permanent"), golden(t, "volatile")
+}
+
+func TestGoldenState(t *testing.T) {
+	if *goldenUpdate {
+		updateGolden(t)
+	}
+	permanent := golden(t, "permanent")
 	r := &rig{t: t, clock: new(clock.Manual)}
 	r.cfg = Config{Clock: r.clock, Entropy: entropy.Replay(1)}
 
@@ -98,22 +82,103 @@ func TestGoldenState(t *testing.T) {
 	r.must(tpm2.RCSuccess, tpm2.CCStartup, nil, nil, u16(0))
 	r.checkGolden()
 
-	var err error
-	if r.e, err = Resume(r.cfg, permanent, volatile); err != nil {
-		t.Fatal(err)
+	r.power(golden(t, "state"))
+	r.must(tpm2.RCSuccess, tpm2.CCStartup, nil, nil, u16(uint16(tpm2.SUState)))
+	r.checkGoldenPCRs(true)
+	if loaded, active := r.e.state.sessions.Counts(); loaded != 0 || active != 1 {
+		t.Errorf("after Startup(STATE) %d sessions are loaded and %d active, want 0 and 1", loaded, active)
 	}
-	want := tpm2.AlgSHA256.Digest(make([]byte, 64))
-	if got := r.e.state.pcrs.Value(tpm2.AlgSHA256, 10); !bytes.Equal(got, want) {
-		t.Errorf("PCR 10 is %x, want %x", got, want)
-	}
-	if loaded, active := r.e.state.sessions.Counts(); loaded != 1 || active != 2 {
-		t.Errorf("%d sessions loaded and %d active, want 1 and 2", loaded, active)
-	}
-	if s := r.e.state.objects.Slots[0]; s == nil || s.Sequence == nil || string(s.AuthValue()) != "auth" {
-		t.Errorf("the sequence is %v", s)
-	}
-	r.must(tpm2.RCSuccess, tpm2.CCFlushContext, nil, nil, u32(uint32(tpm2.TransientFirst)))
 	r.checkGolden()
+
+	for _, name := range []string{"volatile", "sequences"} {
+		var err error
+		if r.e, err = Resume(r.cfg, permanent, golden(t, name)); err != nil {
+			t.Fatal(err)
+		}
+		r.checkGoldenPCRs(false)
+		if loaded, active := r.e.state.sessions.Counts(); loaded != 2 || active != 3 {
+			t.Errorf("%s: %d sessions loaded and %d active, want 2 and 3", name, loaded, active)
+		}
+		if name == "sequences" {
+			r.checkGoldenSequences()
+		}
+		r.must(tpm2.RCSuccess, tpm2.CCFlushContext, nil, nil, u32(uint32(tpm2.TransientFirst)))
+		r.checkGolden()
+	}
+}
+
+// TestGoldenStateLosesNothing reads every golden state and saves it again: what
+// it says is all there.
+func TestGoldenStateLosesNothing(t *testing.T) {
+	cfg := Config{Clock: new(clock.Manual), Entropy: entropy.Replay(1)}
+	permanent := golden(t, "permanent")
+	for _, name := range goldenFiles {
+		b := golden(t, name)
+		var again []byte
+		if name == "permanent" || name == "state" {
+			e, err := New(cfg, b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again = e.Permanent()
+		} else {
+			e, err := Resume(cfg, permanent, b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again = e.SaveVolatile()
+		}
+		was, is := sectionsOf(t, b), sectionsOf(t, again)
+		if was.Instance != is.Instance || len(was.Sections) != len(is.Sections) {
+			t.Errorf("%s: saved again it is another TPM's, or has %d sections, not %d", name, len(is.Sections), len(was.Sections))
+		}
+		for _, s := range was.Sections {
+			got := is.Find(s.Tag)
+			if got == nil || len(got.Data) != len(s.Data) {
+				t.Errorf("%s: section 0x%04x is saved again as %v", name, s.Tag, got)
+				continue
+			}
+			// When it was suspended, and how time has gone on since, is another.
+			if s.Tag != 0x0300 && s.Tag != 0x0302 && !bytes.Equal(got.Data, s.Data) {
+				t.Errorf("%s: section 0x%04x is saved again as\n%x\n, not\n%x", name, s.Tag, got.Data, s.Data)
+			}
+		}
+	}
+}
+
+// checkGoldenPCRs looks at the PCRs: after Startup(STATE) those that it does not
+// keep are zero.
+func (r *rig) checkGoldenPCRs(resumed bool) {
+	r.t.Helper()
+	for _, alg := range tpm2.HashAlgs() {
+		for _, n := range []int{0, 10, 16, 23} {
+			want := alg.Digest(make([]byte, 2*alg.DigestSize()))
+			if resumed && n >= 16 {
+				clear(want)
+			}
+			if got := r.e.state.pcrs.Value(alg, n); !bytes.Equal(got, want) {
+				r.t.Errorf("PCR %d is %x, want %x", n, got, want)
+			}
+		}
+	}
+}
+
+// checkGoldenSequences completes the sequences.
+func (r *rig) checkGoldenSequences() {
+	r.t.Helper()
+	part := []byte("a part")
+	slots := &r.e.state.objects.Slots
+	for i, d := range slots[0].Sequence.Digests() {
+		if alg := tpm2.HashAlgs()[i]; !bytes.Equal(d.Digest, alg.Digest(part)) {
+			r.t.Errorf("the event sequence has %x in %v", d.Digest, alg)
+		}
+	}
+	for i, key := range map[int]tpm2.Handle{1: goldenKey + 1 + 5, 2: goldenKey + 1 + 9} {
+		want := r.must(tpm2.RCSuccess, tpm2.CCHMAC, []tpm2.Handle{key}, password(""), buf16(part), u16(uint16(tpm2.AlgNull)))
+		if got := slots[i].Sequence.Result(); !bytes.Equal(buf16(got), params(r.t, want)) {
+			r.t.Errorf("the sequence in slot %d has %x, want %x", i, got, want)
+		}
+	}
 }
 
 // checkGolden looks at what outlives power.
@@ -130,40 +195,65 @@ func (r *rig) checkGolden() {
 	r.must(tpm2.RCSuccess, tpm2.CCDictionaryAttackLockReset, []tpm2.Handle{tpm2.RHLockout}, password("lockout"))
 }
 
-// TestDamagedState refuses every golden state with one byte altered, one that is
-// cut, and one with a section that is missing, too new, cut or too long.
-func TestDamagedState(t *testing.T) {
+// TestDamagedStates: each of the damaged states is refused in the words that
+// say what is wrong with it.
+func TestDamagedStates(t *testing.T) {
 	cfg := Config{Clock: new(clock.Manual), Entropy: entropy.Replay(1)}
-	permanent, volatile := golden(t, "permanent"), golden(t, "volatile")
-	load := map[string]func(b []byte) error{
-		"permanent": func(b []byte) error { _, err := New(cfg, b); return err },
-		"volatile":  func(b []byte) error { _, err := Resume(cfg, permanent, b); return err },
+	files, err := os.ReadDir(filepath.Join(goldenDir, "damaged"))
+	if err != nil || len(files) != len(damages) {
+		t.Fatalf("there are %d damaged states, and words for %d: %v", len(files), len(damages), err)
 	}
-	for name, whole := range map[string][]byte{"permanent": permanent, "volatile": volatile} {
-		for i := 0; i < len(whole); i += 7 {
-			b := bytes.Clone(whole)
-			b[i] ^= 0x40
-			if load[name](b) == nil {
+	for name, d := range damages {
+		b := golden(t, filepath.Join("damaged", name))
+		if strings.HasPrefix(name, "volatile") {
+			_, err = Resume(cfg, golden(t, "permanent"), b)
+		} else {
+			_, err = New(cfg, b)
+		}
+		if err == nil || !strings.HasPrefix(err.Error(), d.says) {
+			t.Errorf("%s: %v, want %s", name, err, d.says)
+		}
+	}
+}
+
+// TestEveryDamageIsRefused refuses every golden state with any one byte altered,
+// one that is cut anywhere, and one with a section that is missing, too new, cut
+// or too long.
+func TestEveryDamageIsRefused(t *testing.T) {
+	cfg := Config{Clock: new(clock.Manual), Entropy: entropy.Replay(1)}
+	permanent := golden(t, "permanent")
+	for _, name := range goldenFiles {
+		load := func(b []byte) error { _, err := Resume(cfg, permanent, b); return err }
+		if name == "permanent" || name == "state" {
+			load = func(b []byte) error { _, err := New(cfg, b); return err }
+		}
+		whole := golden(t, name)
+		for i := range whole {
+			// The digest is over all, so the envelope alone says so.
+			if _, err := blob.Decode(flip(i)(whole)); err == nil {
 				t.Errorf("%s with byte %d altered is taken", name, i)
 			}
-			if load[name](whole[:i]) == nil {
+			if _, err := blob.Decode(whole[:i]); err == nil {
 				t.Errorf("the first %d bytes of %s are taken", i, name)
 			}
 		}
-		n := len(sectionsOf(t, whole).Sections)
-		for i := range n {
+		for i := range sectionsOf(t, whole).Sections {
 			for what, change := range map[string]func(*blob.Envelope){
-				"missing":  func(e *blob.Envelope) { e.Sections[i].Tag = 0xFFFF },
-				"too new":  func(e *blob.Envelope) { e.Sections[i].MinVersion = sectionVersion + 1 },
+				"missing":  func(e *blob.Envelope) { e.Sections[i] = blob.Section{Tag: 0xFFFF} },
+				"too new":  func(e *blob.Envelope) { e.Sections[i].MinVersion = 2 },
 				"cut":      func(e *blob.Envelope) { s := &e.Sections[i]; s.Data = s.Data[:len(s.Data)-1] },
 				"too long": func(e *blob.Envelope) { s := &e.Sections[i]; s.Data = append(bytes.Clone(s.Data), 0) },
 			} {
 				e := sectionsOf(t, whole)
+				profile := e.Sections[i].Tag == profileTag
 				change(e)
-				err := load[name](e.Encode())
+				err := load(e.Encode())
 				want := blob.ErrDamaged
-				if what == "too new" {
+				switch {
+				case what == "too new":
 					want = blob.ErrVersion
+				case what == "missing" && profile:
+					continue // the profile null
 				}
 				if !errors.Is(err, want) {
 					t.Errorf("%s with section %d %s: %v, want %v", name, i, what, err, want)
@@ -217,4 +307,38 @@ func FuzzVolatile(f *testing.F) {
 			t.Fatalf("the state does not load again: %v", err)
 		}
 	})
+}
+
+// TestFullestStateFits fills the NV memory, the persistent handles and the slots:
+// what is saved must fit the envelope with room for what is to come.
+func TestFullestStateFits(t *testing.T) {
+	r := newRig(t, true)
+	key := rsaKey(signingKey, tpm2.Scheme{Alg: tpm2.AlgNull})
+	key.KeyBits = 3072
+	h := r.addKey(key, tpm2.RHOwner)
+	for i := range tpm2.Handle(40) {
+		r.e.state.objects.Persist(tpm2.PersistentFirst+i, r.e.state.objects.Get(h))
+	}
+	full := false
+	for i := tpm2.Handle(0); !full; i++ {
+		define := defineCmd(tpm2.RHOwner, 0x01500000+i, tpm2.NVOwnerRead|tpm2.NVOwnerWrite|tpm2.NVAuthRead, tpm2.MaxNVIndexSize)
+		if full = code(r.execute(define)) != tpm2.RCSuccess; !full {
+			for at := uint16(0); at < tpm2.MaxNVIndexSize; at += tpm2.MaxBufferSize {
+				r.all(frame(tpm2.CCNVWrite, []tpm2.Handle{tpm2.RHOwner, 0x01500000 + i}, password(""),
+					buf16(make([]byte, min(tpm2.MaxBufferSize, tpm2.MaxNVIndexSize-at))), u16(at)))
+			}
+		}
+	}
+	permanent, volatile := r.e.Permanent(), r.e.SaveVolatile()
+	if n := max(len(permanent), len(volatile)); n > blob.MaxSize/2 {
+		t.Errorf("the fullest state has %d bytes of %d", n, blob.MaxSize)
+	}
+	if _, err := Resume(r.cfg, permanent, volatile); err != nil {
+		t.Error(err)
+	}
+	t.Logf("the fullest states have %d and %d bytes", len(permanent), len(volatile))
+	over := append(permanent, make([]byte, blob.MaxSize)...)
+	if _, err := New(r.cfg, over); !errors.Is(err, blob.ErrDamaged) {
+		t.Errorf("a state of %d bytes: %v", len(over), err)
+	}
 }

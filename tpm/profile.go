@@ -159,14 +159,17 @@ func (p *Profile) has(r rule) bool { return p.rules&r != 0 }
 
 // profileTag is the section of a permanent state that holds its profile. It is
 // read before the others, and not there for null.
-const profileTag = 0x0100
+const (
+	profileTag     = 0x0100
+	profileVersion = 1
+)
 
 // section is the profile as a section of the permanent state.
 func (p *Profile) section() []blob.Section {
 	if p.name == nullName {
 		return nil
 	}
-	return []blob.Section{{Tag: profileTag, Version: sectionVersion, MinVersion: sectionVersion, Data: p.JSON()}}
+	return []blob.Section{{Tag: profileTag, Version: profileVersion, MinVersion: profileVersion, Data: p.JSON()}}
 }
 
 // savedProfile is the profile of a permanent state.
@@ -174,9 +177,6 @@ func savedProfile(env *blob.Envelope) (*Profile, error) {
 	s := env.Find(profileTag)
 	if s == nil {
 		return nullProfile, nil
-	}
-	if s.MinVersion > sectionVersion {
-		return nil, fmt.Errorf("%w: the profile needs a reader of %d", blob.ErrVersion, s.MinVersion)
 	}
 	p, err := RestoreProfile(s.Data)
 	if err != nil {

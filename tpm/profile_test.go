@@ -197,7 +197,7 @@ func TestProfileIsKept(t *testing.T) {
 func TestDamagedProfile(t *testing.T) {
 	r := chosenRig(t, `{"Name":"default-v1"}`)
 	for what, change := range map[string]func(*blob.Section) error{
-		"too new": func(s *blob.Section) error { s.MinVersion = sectionVersion + 1; return blob.ErrVersion },
+		"too new": func(s *blob.Section) error { s.MinVersion = profileVersion + 1; return blob.ErrVersion },
 		"cut":     func(s *blob.Section) error { s.Data = s.Data[:len(s.Data)-1]; return blob.ErrDamaged },
 		"unknown": func(s *blob.Section) error {
 			s.Data = bytes.Replace(s.Data, []byte("default-v1"), []byte("default-v3"), 1)
@@ -211,7 +211,7 @@ func TestDamagedProfile(t *testing.T) {
 		}
 	}
 	env := sectionsOf(t, r.durable)
-	env.Find(profileTag).Tag = 0xFFFF
+	env.Sections = slices.DeleteFunc(env.Sections, func(s blob.Section) bool { return s.Tag == profileTag })
 	if e, err := New(r.cfg, env.Encode()); err != nil || e.Profile() != nullProfile {
 		t.Errorf("a state without a profile: %v", err)
 	}

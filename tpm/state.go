@@ -17,7 +17,7 @@ import (
 // section is one part of the saved state: a subsystem's, of one kind.
 type section struct {
 	tag     uint32
-	version uint16
+	version uint16 // as this program writes it, and the newest that it reads
 	kind    sectionKind
 	walk    func(e *Engine, c *tpm2.Codec)
 }
@@ -31,10 +31,6 @@ const (
 	volatileKind                     // in a suspended instance only
 	pairKind                         // the same; says what it belongs to, and is read first
 )
-
-// sectionVersion is the version of every section as this program writes them,
-// and the newest that it reads.
-const sectionVersion = 1
 
 // sections lists the saved state; order is the order of reading, in which a
 // section may rely on those before it. Tags are for ever.
@@ -75,9 +71,6 @@ func (e *Engine) walkPermanent(c *tpm2.Codec) {
 	c.U64(&e.state.objectCount)
 	c.U64(&e.state.resets)
 	c.U64(&e.state.generation)
-	if c.Decoding() && c.Remaining() == 0 {
-		return // written before there was SetAlgorithmSet
-	}
 	c.U32(&e.state.algorithmSet)
 }
 
@@ -137,6 +130,46 @@ func (e *Engine) encode(first []blob.Section, keep func(sectionKind) bool) []byt
 	return env.Encode()
 }
 
+// ErrBound says that a state may be resumed by one instance alone, which a
+// migration has named in it: this version does not migrate.
+var ErrBound = errors.New("the state is bound to another instance by a migration: give it to that one")
+
+// openState decodes an envelope, and checks that this program may read it and
+// knows all that is in it.
+func openState(b []byte) (*blob.Envelope, error) {
+	env, err := blob.Decode(b)
+	if err != nil {
+		return nil, err
+	}
+	if env.Target != [16]byte{} {
+		return nil, ErrBound
+	}
+	for i := range env.Sections {
+		s := &env.Sections[i]
+		if env.Find(s.Tag) != s {
+			return nil, fmt.Errorf("%w: section 0x%04x is there twice", blob.ErrDamaged, s.Tag)
+		}
+		if s.MinVersion > knownVersion(s.Tag) {
+			return nil, fmt.Errorf("%w: section 0x%04x needs a reader of %d", blob.ErrVersion, s.Tag, s.MinVersion)
+		}
+	}
+	return env, nil
+}
+
+// knownVersion is the newest version that this program reads of a section, 0
+// where it does not know the section.
+func knownVersion(tag uint32) uint16 {
+	if tag == profileTag {
+		return profileVersion
+	}
+	for _, s := range sections {
+		if s.tag == tag {
+			return s.version
+		}
+	}
+	return 0
+}
+
 // decode reads the sections of the kinds that want is true for; all of them
 // must be there.
 func (e *Engine) decode(env *blob.Envelope, want func(sectionKind) bool) error {
@@ -148,13 +181,10 @@ func (e *Engine) decode(env *blob.Envelope, want func(sectionKind) bool) error {
 		if got == nil {
 			return fmt.Errorf("%w: section 0x%04x is missing", blob.ErrDamaged, s.tag)
 		}
-		if got.MinVersion > sectionVersion {
-			return fmt.Errorf("%w: section 0x%04x needs a reader of %d", blob.ErrVersion, s.tag, got.MinVersion)
-		}
 		// The state outlives the bytes it was read from.
 		dec := tpm2.NewDecoderFor(append([]byte(nil), got.Data...), &e.profile.impl)
 		s.walk(e, &dec)
-		if dec.RC() != tpm2.RCSuccess || got.Version == sectionVersion && dec.Remaining() != 0 {
+		if dec.RC() != tpm2.RCSuccess || got.Version == s.version && dec.Remaining() != 0 {
 			return fmt.Errorf("%w: section 0x%04x does not decode", blob.ErrDamaged, s.tag)
 		}
 	}
@@ -249,7 +279,7 @@ func New(cfg Config, permanent []byte) (*Engine, error) {
 	if len(permanent) == 0 {
 		return nil, ErrNoState
 	}
-	env, err := blob.Decode(permanent)
+	env, err := openState(permanent)
 	if err != nil {
 		return nil, err
 	}
@@ -292,7 +322,7 @@ func Resume(cfg Config, permanent, volatile []byte) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	env, err := blob.Decode(volatile)
+	env, err := openState(volatile)
 	if err != nil {
 		return nil, fmt.Errorf("the volatile state: %w", err)
 	}

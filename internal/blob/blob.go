@@ -48,7 +48,7 @@ var ErrVersion = errors.New("the state is of a newer version")
 type Section struct {
 	Tag        uint32
 	Version    uint16 // of the data
-	MinVersion uint16 // the oldest reader's version that understands the data
+	MinVersion uint16 // the oldest reader's version that understands the data; 0 if one that does not know it may skip it
 	Data       []byte
 }
 

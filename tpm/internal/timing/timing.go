@@ -115,9 +115,6 @@ func (s *State) WalkVolatile(c *tpm2.Codec) {
 	c.Bool(&s.Safe)
 	c.U64(&s.Time)
 	c.U32(&s.Epoch)
-	if c.Decoding() && c.Remaining() == 0 {
-		return // written before there was ClockRateAdjust
-	}
 	faster := uint32(s.faster)
 	c.U32(&faster)
 	c.U64(&s.carry)
