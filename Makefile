@@ -2,6 +2,7 @@
 # make test   every test, with what it needs installed first
 # make bench  our swtpm beside Debian's, in one run
 # make differential   N commands on ours and on Debian's swtpm, from SEED
+# make conformance    the tests of canonical/go-tpm2 on ours and on Debian's
 # make fuzz   every fuzz target, FUZZTIME each (5m)
 # make lint   gofmt, go vet, staticcheck
 # make build  the binaries in bin/
@@ -21,7 +22,7 @@ TEST_PACKAGES := swtpm swtpm-tools tpm2-tools libtss2-tcti-swtpm0 libtss2-tcti-m
 	tpm2-abrmd libtss2-tcti-tabrmd0 dbus-daemon tss2 tpm2-openssl \
 	libtpm2-pkcs11-1 libtpm2-pkcs11-tools opensc clevis-tpm2 clevis-luks cryptsetup-bin systemd
 
-.PHONY: all build demo test bench differential fuzz lint clean go-version
+.PHONY: all build demo test bench differential conformance fuzz lint clean go-version
 all: build
 
 go-version:
@@ -53,6 +54,10 @@ SEED ?= 1
 differential: go-version
 	@packaging/need swtpm
 	$(GO) test ./tpm -run '^TestDifferential$$' -timeout 0 -differential.seed $(SEED) -differential.n $(N)
+
+conformance: go-version
+	@packaging/need swtpm || true
+	$(GO) -C conformance test -v -count=1 -timeout 20m .
 
 lint: go-version
 	@out=$$(gofmt -l $$(find . -name '*.go' -not -path './.*')); [ -z "$$out" ] || { echo "gofmt wants: $$out" >&2; exit 1; }
