@@ -130,6 +130,10 @@ func goodLater(cc tpm2.CC) [][]byte {
 			slices.Concat(buf16(make([]byte, 32)), u16(uint16(tpm2.AlgSHA256)), u32(21))}
 	case tpm2.CCPCRSetAuthValue:
 		return [][]byte{buf16(nil)}
+	case tpm2.CCCertifyX509:
+		ecdsa := append(u16(uint16(tpm2.AlgECDSA)), u16(uint16(tpm2.AlgSHA256))...)
+		return [][]byte{slices.Concat(buf16(nil), ecdsa, buf16(partial(nil, keyUsage(usageDigitalSignature)))),
+			slices.Concat(buf16(nil), ecdsa, buf16(partial(der(derSequence), keyUsage(usageKeyAgreement))))}
 	case tpm2.CCNVSetBits:
 		return [][]byte{{0, 0, 0, 0, 0, 0, 0, 1}, {0x80, 0, 0, 0, 0, 0, 1, 0}}
 	case tpm2.CCNVChangeAuth:

@@ -294,6 +294,9 @@ func (h *history) next() (*command, []byte) {
 		if d.cc == tpm2.CCPolicySecret && isObject(handles[0]) {
 			continue // the policy would hold a Name that is each TPM's own
 		}
+		if d.cc == tpm2.CCCertifyX509 && handles[1] == tpm2.RHNull {
+			continue // it would crash swtpm
+		}
 		return d, frame(d.cc, handles, h.auth(d), params)
 	}
 }
@@ -408,8 +411,8 @@ var sameBody = map[tpm2.CC]bool{tpm2.CCNVReadPublic: true, tpm2.CCNVRead: true, 
 // in size.
 func bodiesDiffer(d *command, got, want []byte) string {
 	switch {
-	case d.cc == tpm2.CCGetCapability || d.cc == tpm2.CCContextSave:
-		return "" // compared by scripts; a context's form is each TPM's own
+	case d.cc == tpm2.CCGetCapability || d.cc == tpm2.CCContextSave || d.cc == tpm2.CCCertifyX509:
+		return "" // compared by scripts; a context's form and a serial number's length are each TPM's own
 	case len(got) != len(want):
 		return "the sizes differ"
 	case sameBody[d.cc] && !bytes.Equal(got, want):
@@ -427,6 +430,8 @@ func excused(d *command, cmd []byte, ours, theirs tpm2.RC) bool {
 		return true // a command that is not in this version
 	case d.cc == tpm2.CCSequenceUpdate && ours == tpm2.RCMode.H(1) && theirs == tpm2.RCMode.P(1):
 		return true // version 0.9 names a parameter where later ones name the handle
+	case d.cc == tpm2.CCCertifyX509 && ours == tpm2.RCValue.P(3) && (theirs == tpm2.RCSuccess || theirs == tpm2.RCAttributes.H(2)):
+		return true // something is left over in a structure
 	case comparisonExcused(d, cmd, ours, theirs):
 		return true
 	}

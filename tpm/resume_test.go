@@ -100,7 +100,7 @@ var drawsSecrets = map[tpm2.CC]bool{tpm2.CCCreate: true, tpm2.CCSign: true, tpm2
 	tpm2.CCCertifyCreation: true, tpm2.CCGetTime: true, tpm2.CCMakeCredential: true, tpm2.CCDuplicate: true,
 	tpm2.CCRSAEncrypt: true, tpm2.CCImport: true, tpm2.CCCreateLoaded: true, tpm2.CCObjectChangeAuth: true,
 	tpm2.CCECDHKeyGen: true, tpm2.CCRewrap: true, tpm2.CCNVCertify: true,
-	tpm2.CCGetSessionAuditDigest: true, tpm2.CCGetCommandAuditDigest: true}
+	tpm2.CCGetSessionAuditDigest: true, tpm2.CCGetCommandAuditDigest: true, tpm2.CCCertifyX509: true}
 
 // suspend puts the engine through a suspension, as to another process.
 func (r *rig) suspend() {
