@@ -1,7 +1,7 @@
 package tpm
 
 import (
-	"math/big"
+	"bytes"
 
 	"github.com/ashlar-cloud/ashlar/tpm/internal/crypt"
 	"github.com/ashlar-cloud/ashlar/tpm2"
@@ -82,7 +82,9 @@ func (p *eccDetail) Walk(c *tpm2.Codec) {
 	c.Param(&p.curve)
 	p.keySize.Walk(c)
 	c.U16((*uint16)(&p.kdf.Alg))
-	c.U16((*uint16)(&p.kdf.Hash))
+	if p.kdf.Alg != tpm2.AlgNull {
+		c.U16((*uint16)(&p.kdf.Hash))
+	}
 	c.U16((*uint16)(&p.sign))
 	for i := range p.parameters {
 		p.parameters[i].Walk(c)
@@ -90,22 +92,24 @@ func (p *eccDetail) Walk(c *tpm2.Codec) {
 }
 
 // eccParameters is TPM2_ECC_Parameters (Part 3, 14.6). No curve comes with a
-// signing scheme; the KDF's hash is the one of the curve's strength.
+// signing scheme.
 func (e *Engine) eccParameters(_ *call, in *eccParametersIn, out *eccDetail) tpm2.RC {
-	p, ok := crypt.CurveParameters(in.curve)
+	c, ok := crypt.CurveOf(in.curve)
 	if !ok {
 		return tpm2.RCValue.P(1)
 	}
-	out.curve, out.keySize = in.curve, tpm2.UINT16(p.BitSize)
-	out.kdf = tpm2.Scheme{Alg: tpm2.AlgKDF1SP80056A, Hash: tpm2.AlgSHA256}
-	if p.BitSize > 256 {
-		out.kdf.Hash = tpm2.AlgSHA384
+	out.curve, out.keySize = in.curve, tpm2.UINT16(c.Bits)
+	if c.Hash != tpm2.AlgNull {
+		out.kdf = tpm2.Scheme{Alg: tpm2.AlgKDF1SP80056A, Hash: c.Hash}
+	} else {
+		out.kdf.Alg = tpm2.AlgNull
 	}
 	out.sign = tpm2.AlgNull
-	a := new(big.Int).Sub(p.P, big.NewInt(3)) // of every curve of NIST
-	for i, n := range []*big.Int{p.P, a, p.B, p.Gx, p.Gy, p.N} {
-		out.parameters[i] = n.FillBytes(make([]byte, in.curve.CoordinateSize()))
+	for i, n := range [][]byte{c.P, c.A, c.B, c.Gx, c.Gy, c.N, {1}} {
+		out.parameters[i] = n
 	}
-	out.parameters[6] = tpm2.ECCParameter{1}
+	if len(bytes.Trim(c.A, "\x00")) == 0 {
+		out.parameters[1] = tpm2.ECCParameter{0} // not padded, unlike other numbers
+	}
 	return tpm2.RCSuccess
 }

@@ -85,7 +85,7 @@ func TestRewrapBetweenTwins(t *testing.T) {
 // what KeyGen shares by ZGen.
 func TestECDHAgainstSwtpm(t *testing.T) {
 	p := startedPair(t)
-	for _, curve := range []tpm2.ECCCurve{tpm2.CurveP256, tpm2.CurveP384} {
+	for _, curve := range nullProfile.impl.Curves {
 		p.expect(tpm2.RCSuccess, "ECC_Parameters", frame(tpm2.CCECCParameters, nil, nil, u16(uint16(curve))))
 		key := p.loadKey(eccKey(usable|tpm2.ObjDecrypt, schemeOf(tpm2.AlgECDH), curve), nil)
 		zgen := func(point []byte) []byte {

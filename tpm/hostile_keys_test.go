@@ -1,14 +1,13 @@
 package tpm
 
 import (
-	"crypto/ecdh"
-	"crypto/elliptic"
 	"flag"
 	"fmt"
 	"math/big"
 	"math/rand/v2"
 	"testing"
 
+	"github.com/ashlar-cloud/ashlar/tpm/internal/crypt"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
@@ -52,26 +51,22 @@ func strangeKey(h *history) (pub tpm2.Public, sens *tpm2.Sensitive) {
 		pub.Unique, sens.Sensitive = n.Bytes(), p.Bytes()
 	case tpm2.AlgECC:
 		pub.Curve = pick(h, nullProfile.impl.Curves)
-		curve, generator := ecdh.P256(), elliptic.P256().Params()
-		if pub.Curve == tpm2.CurveP384 {
-			curve, generator = ecdh.P384(), elliptic.P384().Params()
-		}
+		curve, _ := crypt.CurveOf(pub.Curve)
 		size := pub.Curve.CoordinateSize()
 		one := append(make([]byte, size-1), byte(1+h.IntN(2)))
-		key, err := curve.NewPrivateKey(one)
+		key, err := crypt.NewECCPrivate(pub.Curve, one)
 		if err != nil {
 			panic(err)
 		}
-		raw := key.PublicKey().Bytes()[1:]
-		pub.Point = tpm2.ECCPoint{X: raw[:size], Y: raw[size:]}
+		pub.Point.X, pub.Point.Y = key.Point()
 		sens.Sensitive = one
 		switch h.IntN(6) {
 		case 0:
-			pub.Point.X = generator.N.Bytes()
+			pub.Point.X = curve.N
 		case 1:
 			pub.Point = tpm2.ECCPoint{}
 		case 2:
-			sens.Sensitive = generator.N.Bytes()
+			sens.Sensitive = curve.N
 		case 3:
 			sens.Sensitive = one[size-1:]
 		}

@@ -35,14 +35,16 @@ type Profile struct {
 // ashlar-v1 shows, and what the other profiles restrict.
 var engineImpl = tpm2.Implementation{
 	Hashes:  []tpm2.AlgID{tpm2.AlgSHA1, tpm2.AlgSHA256, tpm2.AlgSHA384, tpm2.AlgSHA512},
-	RSABits: []uint16{2048, 3072},
-	Curves:  []tpm2.ECCCurve{tpm2.CurveP256, tpm2.CurveP384},
+	RSABits: []uint16{1024, 2048, 3072, 4096},
+	Curves: []tpm2.ECCCurve{tpm2.CurveP192, tpm2.CurveP224, tpm2.CurveP256, tpm2.CurveP384, tpm2.CurveP521,
+		tpm2.CurveBNP256, tpm2.CurveBNP638, tpm2.CurveSM2},
 	Ciphers: []tpm2.Cipher{{Alg: tpm2.AlgTDES, KeyBits: []uint16{128, 192}}, {Alg: tpm2.AlgAES, KeyBits: []uint16{128, 192, 256}},
 		{Alg: tpm2.AlgCamellia, KeyBits: []uint16{128, 192, 256}}},
-	RSASchemes:  []tpm2.AlgID{tpm2.AlgRSASSA, tpm2.AlgRSAPSS, tpm2.AlgRSAES, tpm2.AlgOAEP},
-	ECCSchemes:  []tpm2.AlgID{tpm2.AlgECDSA, tpm2.AlgECDH},
+	RSASchemes: []tpm2.AlgID{tpm2.AlgRSASSA, tpm2.AlgRSAPSS, tpm2.AlgRSAES, tpm2.AlgOAEP},
+	ECCSchemes: []tpm2.AlgID{tpm2.AlgECDSA, tpm2.AlgECDH, tpm2.AlgECDAA, tpm2.AlgSM2, tpm2.AlgECSchnorr,
+		tpm2.AlgECMQV},
 	SymModes:    []tpm2.AlgID{tpm2.AlgCTR, tpm2.AlgOFB, tpm2.AlgCBC, tpm2.AlgCFB, tpm2.AlgECB, tpm2.AlgCMAC},
-	MaxRSABytes: 384,
+	MaxRSABytes: 512,
 	MaxHashes:   pcr.Banks,
 }
 

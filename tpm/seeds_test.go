@@ -91,15 +91,19 @@ func TestSameSeedsSamePrimaries(t *testing.T) {
 	null := tpm2.Scheme{Alg: tpm2.AlgNull}
 	rsa3072 := storageKey(rsaKey(0, null))
 	rsa3072.KeyBits, rsa3072.NameAlg, rsa3072.Symmetric.KeyBits = 3072, tpm2.AlgSHA384, 256
+	rsa1024 := rsaKey(signingKey, null)
+	rsa1024.KeyBits = 1024
 	stClear := eccKey(signingKey|tpm2.ObjSTClear, schemeOf(tpm2.AlgECDSA), tpm2.CurveP384)
 	unique := storageKey(eccKey(0, null, tpm2.CurveP256))
 	unique.Point.X = []byte("a unique value")
-	for name, c := range map[string]struct {
+	type primaryCase struct {
 		template tpm2.Public
 		data     string
-	}{
+	}
+	cases := map[string]primaryCase{
 		"RSA 2048":  {storageKey(rsaKey(0, null)), ""},
 		"RSA 3072":  {rsa3072, ""},
+		"RSA 1024":  {rsa1024, ""},
 		"P-256":     {storageKey(eccKey(0, null, tpm2.CurveP256)), ""},
 		"P-384":     {stClear, ""},
 		"unique":    {unique, ""},
@@ -108,7 +112,11 @@ func TestSameSeedsSamePrimaries(t *testing.T) {
 		"HMAC":      {hmacKey(signingKey, schemeOf(tpm2.AlgHMAC)), ""},
 		"sealed":    {hmacKey(tpm2.ObjUserWithAuth, null), "a secret"},
 		"AES":       {aesKey(usable&^tpm2.ObjSensitiveDataOrigin|tpm2.ObjDecrypt|tpm2.ObjSign, tpm2.AlgNull), "0123456789abcdef"},
-	} {
+	}
+	for _, curve := range nullProfile.impl.Curves {
+		cases["signing on "+curve.String()] = primaryCase{eccKey(signingKey, schemeOf(tpm2.AlgECDSA), curve), ""}
+	}
+	for name, c := range cases {
 		for _, h := range []tpm2.Handle{tpm2.RHOwner, tpm2.RHEndorsement, tpm2.RHPlatform} {
 			if name == "RSA 3072" && h != tpm2.RHEndorsement {
 				continue // a second or more each on swtpm

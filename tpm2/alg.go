@@ -177,14 +177,22 @@ const (
 	CurveSM2    ECCCurve = 0x0020
 )
 
-// CoordinateSize is the length in bytes of a coordinate on an implemented
-// curve, 0 for any other.
+// CoordinateSize is the length in bytes of a coordinate on a curve, 0 for one
+// that the algorithm registry does not name.
 func (c ECCCurve) CoordinateSize() int {
 	switch c {
-	case CurveP256:
+	case CurveP192:
+		return 24
+	case CurveP224:
+		return 28
+	case CurveP256, CurveBNP256, CurveSM2:
 		return 32
 	case CurveP384:
 		return 48
+	case CurveP521:
+		return 66
+	case CurveBNP638:
+		return 80
 	}
 	return 0
 }

@@ -103,7 +103,7 @@ func (k *Key) createRSA(src *Source) tpm2.RC {
 
 func (k *Key) createECC(src *Source) tpm2.RC {
 	p := &k.Public
-	if p.Curve.CoordinateSize() == 0 {
+	if _, ok := CurveOf(p.Curve); !ok {
 		return tpm2.RCCurve
 	}
 	var err error
@@ -123,7 +123,10 @@ func (k *Key) createECC(src *Source) tpm2.RC {
 
 // setECC makes private the key, with its public half.
 func (k *Key) setECC(private *ECCPrivate) {
-	k.ecc, k.eccPublic = private, &private.sign.PublicKey
+	k.ecc = private
+	if private.sign != nil {
+		k.eccPublic = &private.sign.PublicKey
+	}
 	k.Public.Point = tpm2.ECCPoint{X: private.x, Y: private.y}
 }
 

@@ -7,8 +7,10 @@
 //   - Keys: NewKey parses and checks a loaded object's areas once; CreateObject
 //     makes those of a new object, from randomness or, for a primary object,
 //     from the generator that NewPrimaryDRBG seeds.
-//   - Schemes: SignDigest, VerifySignature, SelectSignScheme, RSAEncrypt,
-//     RSADecrypt, SelectDecryptScheme.
+//   - Curves: CurveOf, with every curve of the algorithm registry; Multiply,
+//     Ephemeral.
+//   - Schemes: SignDigest, SignECDAA, VerifySignature, SelectSignScheme,
+//     RSAEncrypt, RSADecrypt, SelectDecryptScheme.
 //   - Secrets: SecretEncrypt and SecretDecrypt exchange a seed with a key's
 //     owner; Protection wraps and unwraps what is stored outside, with
 //     SensitiveToPrivate, SensitiveToDuplicate and SecretToCredential on top.

@@ -20,7 +20,9 @@ type Key struct {
 	rsaPublic *rsa.PublicKey
 	rsa       *RSAPrivate // of a loaded key nil until its first use: ask privateRSA
 	rsaOnce   sync.Once
-	eccPublic *ecdsa.PublicKey // nil where the point is not on the curve
+	// eccPublic is nil where the point is not on the curve, and on a curve that
+	// the standard library has not.
+	eccPublic *ecdsa.PublicKey
 	ecc       *ECCPrivate
 
 	// restore parses a restored key, once, and tells whether it is one; nil of
@@ -147,12 +149,13 @@ func (k *Key) setRSAPublic() {
 
 func (k *Key) loadECC(blame blamer) tpm2.RC {
 	p := &k.Public
-	size := p.Curve.CoordinateSize()
+	c, ok := CurveOf(p.Curve)
 	if k.Sensitive == nil {
-		if size == 0 || len(p.Point.X) != size || len(p.Point.Y) != size {
+		if !ok || len(p.Point.X) != c.size() || len(p.Point.Y) != c.size() {
 			return blame.onPublic(tpm2.RCKey)
 		}
-		if !k.setECCPublic() && p.NameAlg != tpm2.AlgNull {
+		k.setECCPublic(c)
+		if k.eccPublic == nil && p.NameAlg != tpm2.AlgNull && !c.OnCurve(&p.Point) {
 			return blame.onPublic(tpm2.RCECCPoint)
 		}
 		return tpm2.RCSuccess
@@ -162,27 +165,22 @@ func (k *Key) loadECC(blame blamer) tpm2.RC {
 		return tpm2.RCKeySize
 	}
 	k.ecc = private
-	k.setECCPublic()
+	k.setECCPublic(c)
 	if p.NameAlg == tpm2.AlgNull {
 		return tpm2.RCSuccess
 	}
-	x, okX := fit(p.Point.X, size)
-	y, okY := fit(p.Point.Y, size)
+	x, okX := fit(p.Point.X, c.size())
+	y, okY := fit(p.Point.Y, c.size())
 	if !okX || !okY || string(x) != string(private.x) || string(y) != string(private.y) {
 		return tpm2.RCBinding
 	}
 	return tpm2.RCSuccess
 }
 
-func (k *Key) setECCPublic() bool {
-	curve, okC := goCurve(k.Public.Curve)
-	point, okP := uncompressed(k.Public.Curve, k.Public.Point.X, k.Public.Point.Y)
-	if !okC || !okP {
-		return false
+func (k *Key) setECCPublic(c *Curve) {
+	if point, ok := uncompressed(c.size(), &k.Public.Point); ok && c.std != nil {
+		k.eccPublic, _ = ecdsa.ParseUncompressedPublicKey(c.std, point)
 	}
-	key, err := ecdsa.ParseUncompressedPublicKey(curve, point)
-	k.eccPublic = key
-	return err == nil
 }
 
 func (k *Key) loadSymmetric(blame blamer) tpm2.RC {

@@ -58,17 +58,17 @@ func TestLoadRSA(t *testing.T) {
 func TestLoadECC(t *testing.T) {
 	key := newTestKey(t, ekECC(t))
 	other := newTestKey(t, ekECC(t))
-	order, _ := curveOrder(tpm2.CurveP256)
+	curve, _ := CurveOf(tpm2.CurveP256)
 	checkLoads(t, key, append([]loadCase{
 		{"scalar 0", func(p *tpm2.Public, s *tpm2.Sensitive) { clear(s.Sensitive) }, tpm2.RCKeySize},
-		{"scalar of the order", func(p *tpm2.Public, s *tpm2.Sensitive) { s.Sensitive = order }, tpm2.RCKeySize},
+		{"scalar of the order", func(p *tpm2.Public, s *tpm2.Sensitive) { s.Sensitive = curve.N }, tpm2.RCKeySize},
 		{"long scalar", func(p *tpm2.Public, s *tpm2.Sensitive) {
 			s.Sensitive = append([]byte{1}, s.Sensitive...)
 		}, tpm2.RCKeySize},
 		{"leading zero", func(p *tpm2.Public, s *tpm2.Sensitive) {
 			s.Sensitive = append([]byte{0}, s.Sensitive...)
 		}, tpm2.RCSuccess},
-		{"unknown curve", func(p *tpm2.Public, s *tpm2.Sensitive) { p.Curve = tpm2.CurveP521 }, tpm2.RCKeySize},
+		{"unknown curve", func(p *tpm2.Public, s *tpm2.Sensitive) { p.Curve = 6 }, tpm2.RCKeySize},
 		{"another's point", func(p *tpm2.Public, s *tpm2.Sensitive) { p.Point = other.Public.Point }, tpm2.RCBinding},
 		{"another's point without nameAlg", func(p *tpm2.Public, s *tpm2.Sensitive) {
 			p.Point, p.NameAlg = other.Public.Point, tpm2.AlgNull
@@ -124,9 +124,9 @@ func TestCreateRefusals(t *testing.T) {
 	symKey := withoutOrigin(primaryCases(t)[17].public)
 	hmac := withoutOrigin(keyedHash(attrsPrimary|tpm2.ObjSign, tpm2.Scheme{Alg: tpm2.AlgHMAC, Hash: tpm2.AlgSHA1}))
 	evenExponent, smallExponent, bits := ekRSA(t), ekRSA(t), ekRSA(t)
-	evenExponent.Exponent, smallExponent.Exponent, bits.KeyBits = 65538, 17, 1024
+	evenExponent.Exponent, smallExponent.Exponent, bits.KeyBits = 65538, 17, 1536
 	curve := ekECC(t)
-	curve.Curve = tpm2.CurveP521
+	curve.Curve = 6
 	good := &Source{Random: rand.Reader}
 	for _, c := range []struct {
 		name   string
@@ -137,8 +137,8 @@ func TestCreateRefusals(t *testing.T) {
 	}{
 		{"even exponent", evenExponent, nil, good, tpm2.RCRange},
 		{"small exponent", smallExponent, nil, good, tpm2.RCRange},
-		{"1024 bits", bits, nil, good, tpm2.RCValue},
-		{"P-521", curve, nil, good, tpm2.RCCurve},
+		{"1536 bits", bits, nil, good, tpm2.RCValue},
+		{"no curve", curve, nil, good, tpm2.RCCurve},
 		{"short AES key", symKey, make([]byte, 16), good, tpm2.RCKeySize},
 		{"long HMAC key", hmac, make([]byte, 65), good, tpm2.RCSize},
 		{"canceled", ekRSA(t), nil, &Source{Random: rand.Reader, Cancel: func() bool { return true }}, tpm2.RCCanceled},

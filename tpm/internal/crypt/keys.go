@@ -1,14 +1,11 @@
 package crypt
 
 import (
-	"crypto/ecdh"
 	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rsa"
 	"io"
 	"math"
 	"math/big"
-	"sync"
 
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
@@ -125,17 +122,14 @@ func inverseOfWord(e uint32, m *big.Int) (*big.Int, bool) {
 
 // ECCPrivate is an ECC private key ready for use.
 type ECCPrivate struct {
-	curve tpm2.ECCCurve
-	sign  *ecdsa.PrivateKey
+	curve *Curve
+	sign  *ecdsa.PrivateKey // nil on a curve that the standard library has not
 	x, y  []byte
 	d     []byte
-	// agree is made at first use: it costs a multiplication that a signing key
-	// never needs.
-	agree func() (*ecdh.PrivateKey, error)
 }
 
 // Curve is the key's curve.
-func (k *ECCPrivate) Curve() tpm2.ECCCurve { return k.curve }
+func (k *ECCPrivate) Curve() tpm2.ECCCurve { return k.curve.ID }
 
 // Point is the public point; each coordinate has the curve's size.
 func (k *ECCPrivate) Point() (x, y []byte) { return k.x, k.y }
@@ -145,46 +139,61 @@ func (k *ECCPrivate) Point() (x, y []byte) { return k.x, k.y }
 func (k *ECCPrivate) Scalar() []byte { return k.d }
 
 // NewECCPrivate makes the key of a scalar; leading zeros may be absent or in
-// excess. It gives TPM_RC_CURVE for a curve that is not implemented, and
-// TPM_RC_KEY_SIZE where the scalar is not within 1 … order-1.
+// excess. It gives TPM_RC_CURVE for a curve that the algorithm registry does not
+// name, and TPM_RC_KEY_SIZE where the scalar is not within 1 … order-1.
 func NewECCPrivate(curve tpm2.ECCCurve, scalar []byte) (*ECCPrivate, error) {
-	c, ok := goCurve(curve)
+	c, ok := CurveOf(curve)
 	if !ok {
 		return nil, tpm2.RCCurve
 	}
-	d, ok := fit(scalar, curve.CoordinateSize())
-	if !ok {
+	d, ok := fit(scalar, c.size())
+	if !ok || !c.isScalar(d) {
 		return nil, tpm2.RCKeySize
 	}
-	key, err := ecdsa.ParseRawPrivateKey(c, d)
+	if c.std == nil {
+		public, ok := c.group.multiply(nil, d)
+		if !ok {
+			return nil, tpm2.RCKeySize
+		}
+		return newECCPrivate(c, d, public), nil
+	}
+	key, err := ecdsa.ParseRawPrivateKey(c.std, d)
 	if err != nil {
 		return nil, tpm2.RCKeySize
 	}
-	return newECCPrivate(curve, key, d)
+	return newStdPrivate(c, key, d)
 }
 
-func newECCPrivate(curve tpm2.ECCCurve, key *ecdsa.PrivateKey, d []byte) (*ECCPrivate, error) {
-	point, err := key.PublicKey.Bytes()
+// newStdPrivate takes over a key of the standard library.
+func newStdPrivate(c *Curve, key *ecdsa.PrivateKey, d []byte) (*ECCPrivate, error) {
+	public, err := key.PublicKey.Bytes()
 	if err != nil {
 		return nil, tpm2.RCECCPoint
 	}
-	size := curve.CoordinateSize()
-	return &ECCPrivate{
-		curve: curve, sign: key, d: d,
-		x: point[1 : 1+size], y: point[1+size:],
-		agree: sync.OnceValues(key.ECDH),
-	}, nil
+	k := newECCPrivate(c, d, public)
+	k.sign = key
+	return k, nil
+}
+
+// newECCPrivate takes a scalar and its point, encoded.
+func newECCPrivate(c *Curve, d, public []byte) *ECCPrivate {
+	p := c.point(public)
+	return &ECCPrivate{curve: c, d: d, x: p.X, y: p.Y}
 }
 
 // GenerateECC makes an ordinary ECC key. It gives TPM_RC_CURVE for a curve that
-// is not implemented. Since Go 1.26 the standard library takes its own
-// randomness, whatever random is.
+// the algorithm registry does not name, and the random source's error; on its
+// own curves the standard library takes its own randomness since Go 1.26,
+// whatever random is.
 func GenerateECC(random io.Reader, curve tpm2.ECCCurve) (*ECCPrivate, error) {
-	c, ok := goCurve(curve)
+	c, ok := CurveOf(curve)
 	if !ok {
 		return nil, tpm2.RCCurve
 	}
-	key, err := ecdsa.GenerateKey(c, random)
+	if c.std == nil {
+		return DeriveECC(random, curve)
+	}
+	key, err := ecdsa.GenerateKey(c.std, random)
 	if err != nil {
 		return nil, err
 	}
@@ -192,31 +201,7 @@ func GenerateECC(random io.Reader, curve tpm2.ECCCurve) (*ECCPrivate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newECCPrivate(curve, key, d)
-}
-
-// eccPoint is the point for a key agreement; false where (x, y) is not on the
-// curve, which the point at infinity never is. Coordinates may lack leading
-// zeros or have some in excess.
-func eccPoint(curve tpm2.ECCCurve, x, y []byte) (*ecdh.PublicKey, bool) {
-	c, ok := agreeCurve(curve)
-	if !ok {
-		return nil, false
-	}
-	raw, ok := uncompressed(curve, x, y)
-	if !ok {
-		return nil, false
-	}
-	key, err := c.NewPublicKey(raw)
-	return key, err == nil
-}
-
-// uncompressed is the point in the encoding of SEC 1.
-func uncompressed(curve tpm2.ECCCurve, x, y []byte) ([]byte, bool) {
-	size := curve.CoordinateSize()
-	x, okX := fit(x, size)
-	y, okY := fit(y, size)
-	return append(append([]byte{4}, x...), y...), okX && okY && size != 0
+	return newStdPrivate(c, key, d)
 }
 
 // fit gives the number b in exactly size bytes, in new memory.
@@ -230,33 +215,4 @@ func fit(b []byte, size int) ([]byte, bool) {
 	out := make([]byte, size)
 	copy(out[size-len(b):], b)
 	return out, true
-}
-
-func goCurve(curve tpm2.ECCCurve) (elliptic.Curve, bool) {
-	switch curve {
-	case tpm2.CurveP256:
-		return elliptic.P256(), true
-	case tpm2.CurveP384:
-		return elliptic.P384(), true
-	}
-	return nil, false
-}
-
-func agreeCurve(curve tpm2.ECCCurve) (ecdh.Curve, bool) {
-	switch curve {
-	case tpm2.CurveP256:
-		return ecdh.P256(), true
-	case tpm2.CurveP384:
-		return ecdh.P384(), true
-	}
-	return nil, false
-}
-
-// curveOrder is the order of the base point.
-func curveOrder(curve tpm2.ECCCurve) ([]byte, bool) {
-	c, ok := goCurve(curve)
-	if !ok {
-		return nil, false
-	}
-	return c.Params().N.Bytes(), true
 }

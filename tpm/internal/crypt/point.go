@@ -1,65 +1,76 @@
 package crypt
 
 import (
-	"crypto/elliptic"
 	"io"
-
-	"filippo.io/nistec"
 
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
-// nistPoint is a point of one of nistec's curves.
-type nistPoint[T any] interface {
-	SetBytes([]byte) (T, error)
-	ScalarMult(T, []byte) (T, error)
-	Bytes() []byte
+// encode is the point as group takes it. It gives TPM_RC_ECC_POINT for one that
+// is not on the curve, and TPM_RC_NO_RESULT for one that is on it modulo p only:
+// the reference code takes such a point in, and then cannot compute with it.
+// Coordinates may lack leading zeros or have some in excess.
+func (c *Curve) encode(p *tpm2.ECCPoint) ([]byte, tpm2.RC) {
+	x, y := reduced(p.X, c.field), reduced(p.Y, c.field)
+	if !c.satisfies(x, y) {
+		return nil, tpm2.RCECCPoint
+	}
+	out := append(append([]byte{4}, x.Bytes(c.field)...), y.Bytes(c.field)...)
+	given, ok := uncompressed(c.size(), p)
+	if !ok || string(given) != string(out) {
+		return nil, tpm2.RCNoResult
+	}
+	return out, tpm2.RCSuccess
 }
 
-// scalarMult multiplies an uncompressed point; false is for one that is not on
+// uncompressed is the point in the encoding of SEC 1, whether or not it is on
 // the curve.
-func scalarMult[T nistPoint[T]](fresh func() T, point, scalar []byte) ([]byte, bool) {
-	p, err := fresh().SetBytes(point)
-	if err != nil {
-		return nil, false
-	}
-	r, err := fresh().ScalarMult(p, scalar)
-	if err != nil {
-		return nil, false
-	}
-	return r.Bytes(), true
+func uncompressed(size int, p *tpm2.ECCPoint) ([]byte, bool) {
+	x, okX := fit(p.X, size)
+	y, okY := fit(p.Y, size)
+	return append(append([]byte{4}, x...), y...), okX && okY
 }
 
-// multiplyPoint multiplies a point by a scalar of the curve's size, in constant
-// time. It gives TPM_RC_ECC_POINT for a point that is not on the curve, and
-// TPM_RC_NO_RESULT where the product is the point at infinity.
-func multiplyPoint(curve tpm2.ECCCurve, scalar []byte, point tpm2.ECCPoint) (tpm2.ECCPoint, tpm2.RC) {
-	raw, ok := uncompressed(curve, point.X, point.Y)
-	if !ok {
-		return tpm2.ECCPoint{}, tpm2.RCECCPoint
+// point is a point that is not the one at infinity.
+func (c *Curve) point(encoded []byte) tpm2.ECCPoint {
+	size := c.size()
+	return tpm2.ECCPoint{X: encoded[1 : 1+size], Y: encoded[1+size:]}
+}
+
+// OnCurve reports whether a point is on the curve, modulo p (the reference
+// code's CryptEccIsPointOnCurve).
+func (c *Curve) OnCurve(p *tpm2.ECCPoint) bool {
+	_, rc := c.encode(p)
+	return rc != tpm2.RCECCPoint
+}
+
+// multiply multiplies a point, or the base point where that is nil, by a scalar
+// of the curve's size, in constant time. Codes are encode's, and TPM_RC_NO_RESULT
+// where the product is the point at infinity.
+func (c *Curve) multiply(point *tpm2.ECCPoint, scalar []byte) (product tpm2.ECCPoint, rc tpm2.RC) {
+	var raw []byte
+	if point != nil {
+		var ok bool
+		if raw, ok = uncompressed(c.size(), point); !ok {
+			_, rc = c.encode(point)
+			return product, rc
+		}
 	}
-	var out []byte
-	switch curve {
-	case tpm2.CurveP256:
-		out, ok = scalarMult(nistec.NewP256Point, raw, scalar)
-	case tpm2.CurveP384:
-		out, ok = scalarMult(nistec.NewP384Point, raw, scalar)
-	default:
-		return tpm2.ECCPoint{}, tpm2.RCCurve
+	out, ok := c.group.multiply(raw, scalar)
+	switch {
+	case !ok:
+		_, rc = c.encode(point)
+		return product, rc
+	case len(out) == 1:
+		return product, tpm2.RCNoResult
 	}
-	if !ok {
-		return tpm2.ECCPoint{}, tpm2.RCECCPoint
-	}
-	if len(out) != len(raw) {
-		return tpm2.ECCPoint{}, tpm2.RCNoResult
-	}
-	size := len(raw) / 2
-	return tpm2.ECCPoint{X: out[1 : 1+size], Y: out[1+size:]}, tpm2.RCSuccess
+	return c.point(out), tpm2.RCSuccess
 }
 
 // Multiply is the product of an ECC private key and a point: what TPM2_ECDH_ZGen
-// gives (Part 3, 14.5). Codes are multiplyPoint's, and TPM_RC_KEY for a key that
-// is no ECC private key.
+// gives (Part 3, 14.5). It gives TPM_RC_ECC_POINT for a point that is not on the
+// curve, TPM_RC_NO_RESULT for one that has a coordinate of p or more, and
+// TPM_RC_KEY for a key that is no ECC private key.
 func Multiply(key *Key, point tpm2.ECCPoint) (tpm2.ECCPoint, tpm2.RC) {
 	if !key.ready() {
 		return tpm2.ECCPoint{}, tpm2.RCFailure
@@ -67,13 +78,14 @@ func Multiply(key *Key, point tpm2.ECCPoint) (tpm2.ECCPoint, tpm2.RC) {
 	if key.ecc == nil {
 		return tpm2.ECCPoint{}, tpm2.RCKey
 	}
-	return multiplyPoint(key.ecc.curve, key.ecc.d, point)
+	return key.ecc.curve.multiply(&point, key.ecc.d)
 }
 
 // Ephemeral makes a fresh key on the curve of an ECC key, and gives its public
 // point and the secret that it shares with that key (TPM2_ECDH_KeyGen; Part 3,
 // 14.4). TPM_RC_ECC_POINT is for a key whose point is not on its curve,
-// TPM_RC_NO_RESULT for a random source that fails.
+// TPM_RC_NO_RESULT for one with a coordinate of p or more and for a random source
+// that fails.
 func Ephemeral(key *Key, random io.Reader) (public, shared tpm2.ECCPoint, rc tpm2.RC) {
 	p := &key.Public
 	own, err := GenerateECC(random, p.Curve)
@@ -82,16 +94,6 @@ func Ephemeral(key *Key, random io.Reader) (public, shared tpm2.ECCPoint, rc tpm
 	}
 	defer clear(own.d)
 	public = tpm2.ECCPoint{X: own.x, Y: own.y}
-	shared, rc = multiplyPoint(p.Curve, own.d, p.Point)
+	shared, rc = own.curve.multiply(&p.Point, own.d)
 	return public, shared, rc
-}
-
-// CurveParameters gives an elliptic curve's parameters and its size in bits
-// (TPM2_ECC_Parameters).
-func CurveParameters(curve tpm2.ECCCurve) (*elliptic.CurveParams, bool) {
-	c, ok := goCurve(curve)
-	if !ok {
-		return nil, false
-	}
-	return c.Params(), true
 }

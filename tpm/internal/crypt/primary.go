@@ -7,8 +7,6 @@ import (
 	"math/big"
 
 	"github.com/ashlar-cloud/ashlar/tpm2"
-
-	"filippo.io/bigmod"
 )
 
 // DefaultExponent is the RSA public exponent that a template's 0 stands for.
@@ -19,7 +17,7 @@ const DefaultExponent = 65537
 const minPrimeDistance = 100
 
 // DeriveRSA derives the RSA key of a primary object from its generator. bits
-// is 2048 or 3072, exponent an odd prime of at least 65537, or 0 for that. cancel
+// is one of RSAKeyBits, exponent an odd prime of at least 65537, or 0 for that. cancel
 // is asked before every primality test and may be nil; where it says true the
 // search ends with ErrCanceled.
 func DeriveRSA(d *DRBG, bits int, exponent uint32, cancel func() bool) (*RSAPrivate, error) {
@@ -58,7 +56,7 @@ func publicExponent(exponent uint32) uint32 {
 var errRSAPair = errors.New("crypt: the two primes and the exponent make no RSA key")
 
 // ErrRSAParameters reports a key size or exponent that is not implemented.
-var ErrRSAParameters = errors.New("crypt: RSA keys have 2048 or 3072 bits and a prime exponent of 65537 or more")
+var ErrRSAParameters = errors.New("crypt: RSA keys have 1024, 2048, 3072 or 4096 bits and a prime exponent of 65537 or more")
 
 func checkRSA(bits int, exponent uint32) error {
 	if !RSAKeyBits(uint16(bits)) || !RSAExponent(exponent) {
@@ -68,7 +66,7 @@ func checkRSA(bits int, exponent uint32) error {
 }
 
 // RSAKeyBits tells whether RSA keys of that size are implemented.
-func RSAKeyBits(bits uint16) bool { return bits == 2048 || bits == 3072 }
+func RSAKeyBits(bits uint16) bool { return bits >= 1024 && bits <= 4096 && bits%1024 == 0 }
 
 // RSAExponent tells whether a key may be generated with a template's public
 // exponent: 0 (for 65537), or a prime from 65537 to 2³¹-1.
@@ -83,42 +81,17 @@ func RSAExponent(exponent uint32) bool {
 }
 
 // DeriveECC derives the ECC key of a primary or derived object from its
-// generator. It gives TPM_RC_CURVE for a curve that is not implemented, and
-// the generator's error.
+// generator. It gives TPM_RC_CURVE for a curve that the algorithm registry does
+// not name, and the generator's error.
 func DeriveECC(from io.Reader, curve tpm2.ECCCurve) (*ECCPrivate, error) {
-	order, ok := curveOrder(curve)
+	c, ok := CurveOf(curve)
 	if !ok {
 		return nil, tpm2.RCCurve
 	}
-	// 64 extra bits make the reduction's bias negligible (FIPS 186-4, B.4.1).
-	wide := make([]byte, len(order)+8)
-	defer clear(wide)
-	if _, err := io.ReadFull(from, wide); err != nil {
-		return nil, err
-	}
-	order[len(order)-1]-- // odd, so no borrow
-	scalar, err := reduce(wide, order)
+	scalar, err := c.drawScalar(from)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(scalar)
-	addCounter(scalar, 1)
 	return NewECCPrivate(curve, scalar)
-}
-
-// reduce is x mod m, in constant time, with the length of m.
-func reduce(x, m []byte) ([]byte, error) {
-	modulus, err := bigmod.NewModulus(m)
-	if err != nil {
-		return nil, err
-	}
-	room, err := bigmod.NewModulus(append([]byte{1}, make([]byte, len(x))...))
-	if err != nil {
-		return nil, err
-	}
-	n, err := bigmod.NewNat().SetBytes(x, room)
-	if err != nil {
-		return nil, err
-	}
-	return bigmod.NewNat().Mod(n, modulus).Bytes(modulus), nil
 }

@@ -58,7 +58,7 @@ func TestRestoreKeyDoesNotUseWhatIsNoKey(t *testing.T) {
 		"verify": func() tpm2.RC {
 			return VerifySignature(ecc, zero[:32], &tpm2.Signature{Alg: tpm2.AlgECDSA, Hash: tpm2.AlgSHA256})
 		},
-		"ECDH":    func() tpm2.RC { _, rc := ECDH(ecc, tpm2.ECCPoint{}); return rc },
+		"ECDH":    func() tpm2.RC { _, rc := Multiply(ecc, tpm2.ECCPoint{}); return rc },
 		"RSASSA":  func() tpm2.RC { _, rc := SignDigest(rsa, scheme(tpm2.AlgRSASSA), zero[:32], rand.Reader); return rc },
 		"encrypt": func() tpm2.RC { _, _, rc := SecretEncrypt(rsa, LabelSecret, rand.Reader); return rc },
 		"decrypt": func() tpm2.RC {

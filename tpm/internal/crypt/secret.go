@@ -1,7 +1,6 @@
 package crypt
 
 import (
-	"crypto/ecdh"
 	"io"
 
 	"github.com/ashlar-cloud/ashlar/tpm2"
@@ -43,27 +42,20 @@ func terminated(label string) []byte { return append([]byte(label), 0) }
 
 func agreeSecret(key *Key, label string, random io.Reader) ([]byte, tpm2.EncryptedSecret, tpm2.RC) {
 	p := &key.Public
-	peer, ok := eccPoint(p.Curve, p.Point.X, p.Point.Y)
+	c, ok := CurveOf(p.Curve)
 	if !ok {
 		return nil, nil, tpm2.RCKey
 	}
-	ephemeral, err := peer.Curve().GenerateKey(random)
-	if err != nil {
-		return nil, nil, tpm2.RCNoResult
-	}
-	z, err := ephemeral.ECDH(peer)
-	if err != nil {
+	if _, rc := c.encode(&p.Point); rc != tpm2.RCSuccess {
 		return nil, nil, tpm2.RCKey
 	}
-	defer clear(z)
-	point := pointOf(ephemeral.PublicKey())
-	seed := KDFe(p.NameAlg, z, label, point.X, p.Point.X, 8*p.NameAlg.DigestSize())
-	return seed, tpm2.Marshal(&point), tpm2.RCSuccess
-}
-
-func pointOf(key *ecdh.PublicKey) tpm2.ECCPoint {
-	raw := key.Bytes()[1:] // without the byte for the uncompressed form
-	return tpm2.ECCPoint{X: raw[:len(raw)/2], Y: raw[len(raw)/2:]}
+	public, shared, rc := Ephemeral(key, random)
+	if rc != tpm2.RCSuccess {
+		return nil, nil, rc
+	}
+	defer clear(shared.X)
+	seed := KDFe(p.NameAlg, shared.X, label, public.X, p.Point.X, 8*p.NameAlg.DigestSize())
+	return seed, tpm2.Marshal(&public), tpm2.RCSuccess
 }
 
 // SecretDecrypt recovers a seed (Part 1, B.10, C.6; Part 3, 11.1.1). For
@@ -125,37 +117,11 @@ func agreedSecret(key *Key, label string, secret []byte) ([]byte, tpm2.RC) {
 	if point.Walk(&c); c.RC() != tpm2.RCSuccess {
 		return nil, c.RC()
 	}
-	z, rc := ECDH(key, point)
+	shared, rc := Multiply(key, point)
 	if rc != tpm2.RCSuccess {
 		return nil, rc
 	}
-	defer clear(z)
+	defer clear(shared.X)
 	p := &key.Public
-	return KDFe(p.NameAlg, z, label, point.X, p.Point.X, 8*p.NameAlg.DigestSize()), tpm2.RCSuccess
-}
-
-// ECDH is the x coordinate of the product of an ECC private key and a point
-// (SP 800-56A, 5.7.1.2), with the curve's size. It gives TPM_RC_ECC_POINT for a
-// point that is not on the curve, TPM_RC_NO_RESULT for the point at infinity,
-// and TPM_RC_KEY for a key that is no ECC private key.
-func ECDH(key *Key, point tpm2.ECCPoint) ([]byte, tpm2.RC) {
-	if !key.ready() {
-		return nil, tpm2.RCFailure
-	}
-	if key.ecc == nil {
-		return nil, tpm2.RCKey
-	}
-	peer, ok := eccPoint(key.ecc.curve, point.X, point.Y)
-	if !ok {
-		return nil, tpm2.RCECCPoint
-	}
-	own, err := key.ecc.agree()
-	if err != nil {
-		return nil, tpm2.RCNoResult
-	}
-	z, err := own.ECDH(peer)
-	if err != nil {
-		return nil, tpm2.RCNoResult
-	}
-	return z, tpm2.RCSuccess
+	return KDFe(p.NameAlg, shared.X, label, point.X, p.Point.X, 8*p.NameAlg.DigestSize()), tpm2.RCSuccess
 }

@@ -270,9 +270,9 @@ func katAgree() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	z, rc := ECDH(key, tpm2.ECCPoint{X: known(katECDHPeerX), Y: known(katECDHPeerY)})
+	z, rc := Multiply(key, tpm2.ECCPoint{X: known(katECDHPeerX), Y: known(katECDHPeerY)})
 	if rc != tpm2.RCSuccess {
 		return nil, rc
 	}
-	return z, nil
+	return z.X, nil
 }

@@ -2,18 +2,17 @@ package crypt
 
 import (
 	"crypto"
-	"crypto/ecdsa"
 	"crypto/rsa"
 	"io"
-	"math/big"
 
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
 // SelectSignScheme resolves the scheme of a signing command against the key's
 // own (Part 3, 20.2): a key's scheme wins over null, two that differ do not
-// agree. It gives TPM_RC_SCHEME where nothing usable results, and for keys of
-// a type that cannot sign.
+// agree. ECDAA must be named, since the caller says with it which commitment is
+// meant. It gives TPM_RC_SCHEME where nothing usable results, and for keys of a
+// type that cannot sign.
 func SelectSignScheme(key *Key, want tpm2.SigScheme) (tpm2.SigScheme, tpm2.RC) {
 	if key.Public.Type == tpm2.AlgSymCipher {
 		return want, tpm2.RCScheme
@@ -21,7 +20,7 @@ func SelectSignScheme(key *Key, want tpm2.SigScheme) (tpm2.SigScheme, tpm2.RC) {
 	own := tpm2.SigScheme(key.Public.Scheme)
 	switch {
 	case own.Alg == tpm2.AlgNull:
-	case want.Alg == tpm2.AlgNull:
+	case want.Alg == tpm2.AlgNull && own.Alg != tpm2.AlgECDAA:
 		want = own
 	case own.Alg != want.Alg || own.Hash != want.Hash:
 		return want, tpm2.RCScheme
@@ -34,22 +33,25 @@ func SelectSignScheme(key *Key, want tpm2.SigScheme) (tpm2.SigScheme, tpm2.RC) {
 
 // signs tells whether keys of a type sign with a scheme.
 func signs(keyType, scheme tpm2.AlgID) bool {
+	return scheme == tpm2.AlgHMAC && keyType == tpm2.AlgKeyedHash || IsSignScheme(keyType, scheme)
+}
+
+// IsSignScheme tells whether asymmetric keys of a type sign with a scheme.
+func IsSignScheme(keyType, scheme tpm2.AlgID) bool {
 	switch scheme {
 	case tpm2.AlgRSASSA, tpm2.AlgRSAPSS:
 		return keyType == tpm2.AlgRSA
-	case tpm2.AlgECDSA:
+	case tpm2.AlgECDSA, tpm2.AlgECDAA, tpm2.AlgECSchnorr, tpm2.AlgSM2:
 		return keyType == tpm2.AlgECC
-	case tpm2.AlgHMAC:
-		return keyType == tpm2.AlgKeyedHash
 	}
 	return false
 }
 
 // SignDigest signs a digest (Part 1, B.5, B.6, C.4 and 11.4.3). scheme is one
-// that SelectSignScheme gave; the null scheme or a nil key give the null
-// signature. RSAPSS salts have the digest's length.
+// that SelectSignScheme gave, but for ECDAA, see SignECDAA; the null scheme or a
+// nil key give the null signature. RSAPSS salts have the digest's length.
 //
-// It gives TPM_RC_SCHEME for a scheme the key has not, TPM_RC_VALUE where the
+// It gives TPM_RC_SCHEME for a scheme the key has not and for ECDAA, TPM_RC_VALUE where the
 // digest has not the length of an RSA scheme's hash, and TPM_RC_NO_RESULT where
 // the random source fails.
 func SignDigest(key *Key, scheme tpm2.SigScheme, digest []byte, random io.Reader) (tpm2.Signature, tpm2.RC) {
@@ -68,8 +70,8 @@ func SignDigest(key *Key, scheme tpm2.SigScheme, digest []byte, random io.Reader
 	case tpm2.AlgHMAC:
 		sig.HMAC = HMAC(scheme.Hash, key.Sensitive.Sensitive, digest)
 		return sig, tpm2.RCSuccess
-	case tpm2.AlgECDSA:
-		return signECDSA(key, sig, digest, random)
+	case tpm2.AlgECDSA, tpm2.AlgECSchnorr, tpm2.AlgSM2, tpm2.AlgECDAA:
+		return signECC(key, sig, digest, random)
 	}
 	if len(digest) != hash.Size() {
 		return sig, tpm2.RCValue
@@ -91,21 +93,11 @@ func SignDigest(key *Key, scheme tpm2.SigScheme, digest []byte, random io.Reader
 	return sig, tpm2.RCSuccess
 }
 
-func signECDSA(key *Key, sig tpm2.Signature, digest []byte, random io.Reader) (tpm2.Signature, tpm2.RC) {
-	r, s, err := ecdsa.Sign(random, key.ecc.sign, digest)
-	if err != nil {
-		return sig, tpm2.RCNoResult
-	}
-	size := key.ecc.curve.CoordinateSize()
-	sig.R = r.FillBytes(make([]byte, size))
-	sig.S = s.FillBytes(make([]byte, size))
-	return sig, tpm2.RCSuccess
-}
-
 // VerifySignature checks a signature over a digest. RSAPSS salts may have any
 // length. It gives TPM_RC_SIGNATURE where the signature is not good,
-// TPM_RC_SCHEME where the key cannot have made one of that scheme, and
-// TPM_RC_HANDLE for an HMAC where only the key's public area is loaded.
+// TPM_RC_SCHEME where the key cannot have made one of that scheme and for ECDAA,
+// TPM_RC_FAILURE for ECDSA by a key whose point is none, and TPM_RC_HANDLE for an
+// HMAC where only the key's public area is loaded.
 func VerifySignature(key *Key, digest []byte, sig *tpm2.Signature) tpm2.RC {
 	if sig.Alg == tpm2.AlgNull {
 		return tpm2.RCSignature
@@ -127,9 +119,8 @@ func VerifySignature(key *Key, digest []byte, sig *tpm2.Signature) tpm2.RC {
 			return tpm2.RCSignature
 		}
 		return good(Equal(HMAC(sig.Hash, key.Sensitive.Sensitive, digest), sig.HMAC))
-	case tpm2.AlgECDSA:
-		r, s := new(big.Int).SetBytes(sig.R), new(big.Int).SetBytes(sig.S)
-		return good(key.eccPublic != nil && ecdsa.Verify(key.eccPublic, digest, r, s))
+	case tpm2.AlgECDSA, tpm2.AlgECSchnorr, tpm2.AlgSM2, tpm2.AlgECDAA:
+		return verifyECC(key, digest, sig)
 	}
 	return good(verifyRSA(key, hash, digest, sig))
 }

@@ -1,6 +1,9 @@
 package object
 
-import "github.com/ashlar-cloud/ashlar/tpm2"
+import (
+	"github.com/ashlar-cloud/ashlar/tpm/internal/crypt"
+	"github.com/ashlar-cloud/ashlar/tpm2"
+)
 
 // The checks of a public area that the object commands share, in the order of
 // the reference code, since it decides which of several errors a caller sees.
@@ -138,7 +141,7 @@ func checkAsymmetric(pub *tpm2.Public) tpm2.RC {
 	switch {
 	case sign == decrypt:
 	case sign:
-		valid = valid && !restricted || isSigning(pub.Type, scheme)
+		valid = valid && !restricted || crypt.IsSignScheme(pub.Type, scheme)
 	case !restricted:
 		valid = valid || isDecrypting(pub.Type, scheme)
 	}
@@ -154,21 +157,11 @@ func checkAsymmetric(pub *tpm2.Public) tpm2.RC {
 	return tpm2.RCSuccess
 }
 
-func isSigning(kind, scheme tpm2.AlgID) bool {
-	switch scheme {
-	case tpm2.AlgRSASSA, tpm2.AlgRSAPSS:
-		return kind == tpm2.AlgRSA
-	case tpm2.AlgECDSA:
-		return kind == tpm2.AlgECC
-	}
-	return false
-}
-
 func isDecrypting(kind, scheme tpm2.AlgID) bool {
 	switch scheme {
 	case tpm2.AlgRSAES, tpm2.AlgOAEP:
 		return kind == tpm2.AlgRSA
-	case tpm2.AlgECDH:
+	case tpm2.AlgECDH, tpm2.AlgSM2, tpm2.AlgECMQV:
 		return kind == tpm2.AlgECC
 	}
 	return false
