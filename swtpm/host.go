@@ -59,6 +59,8 @@ type Host struct {
 	nvOff     bool // the simulator took the NV away
 	state     states
 
+	countdowns countdowns
+
 	cancelMu sync.Mutex
 	cancel   chan struct{} // of this command or the next; nil = to be made
 	running  chan struct{} // cancel, while a command runs that was not cancelled
@@ -123,6 +125,7 @@ func (h *Host) powerOn(deleteVolatile bool) error {
 	}
 	h.engine, h.suspended, h.stored = e, false, resumed && !deleteVolatile
 	h.cfg.Profile = nil // the TPM has it
+	h.watchCountdowns()
 	h.powered.Store(true)
 	return nil
 }
@@ -179,6 +182,7 @@ func (h *Host) powerOff(orderly bool) {
 		h.shutdown()
 	}
 	h.engine = nil
+	h.forgetCountdowns()
 	h.powered.Store(false)
 }
 
@@ -237,6 +241,7 @@ func (h *Host) Execute(locality uint8, cmd, buf []byte) []byte {
 	h.suspended = false
 	cancel := h.arm()
 	defer h.disarm()
+	defer h.watchCountdowns()
 	return h.execute(locality, cancel, cmd, buf)
 }
 

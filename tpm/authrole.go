@@ -55,7 +55,7 @@ func (e *Engine) authValueAvailable(c *call, i int) bool {
 		}
 		return x.Is(tpm2.NVAuthRead)
 	}
-	return true
+	return !isCountdown(c.handles[i]) || e.state.hierarchies.Platform.Enabled
 }
 
 // policyAvailable reports whether a policy may authorize the handle
@@ -79,10 +79,8 @@ func (e *Engine) policyAvailable(c *call, i int) bool {
 	if isPCR(h) {
 		return pcr.Grouped(h.Index())
 	}
-	if hier := e.state.hierarchies.Get(h); hier != nil && h != tpm2.RHNull {
-		return len(hier.Policy) != 0
-	}
-	return false
+	_, policy := e.entityPolicy(h)
+	return len(policy) != 0
 }
 
 // checkPolicy checks that a policy session fulfils the entity's policy and

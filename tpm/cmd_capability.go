@@ -88,10 +88,10 @@ func (e *Engine) getCapability(_ *call, in *getCapabilityIn, out *getCapabilityO
 		}
 		d.Policies = page(e.policiesFrom(tpm2.Handle(property)), count, 72, more)
 	case tpm2.CapACT:
-		// There are no authenticated countdown timers.
-		if property < firstACT || property > lastACT {
+		if !isCountdown(tpm2.Handle(property)) {
 			return tpm2.RCValue.P(2)
 		}
+		d.ACTs = page(e.countdownsFrom(tpm2.Handle(property)), count, 12, more)
 	default:
 		return tpm2.RCValue.P(1)
 	}
@@ -103,7 +103,7 @@ type setCapabilityIn struct{ data tpm2.MaxBuffer } // a TPM2B_SET_CAPABILITY_DAT
 // Walk visits the parameters.
 func (p *setCapabilityIn) Walk(c *tpm2.Codec) { c.Param(&p.data) }
 
-// setCapability is TPM2_SetCapability (version 1.83, Part 3, 30.4). No capability
+// setCapability is TPM2_SetCapability (version 1.83, Part 3, 30). No capability
 // can be set yet: the union that would hold one has no member.
 func (e *Engine) setCapability(_ *call, in *setCapabilityIn, _ *none) tpm2.RC {
 	switch {
@@ -114,12 +114,6 @@ func (e *Engine) setCapability(_ *call, in *setCapabilityIn, _ *none) tpm2.RC {
 	}
 	return tpm2.RCSelector.P(1)
 }
-
-// The handles of authenticated countdown timers (TPM_RH_ACT_0, TPM_RH_ACT_F).
-const (
-	firstACT = 0x40000110
-	lastACT  = 0x4000011F
-)
 
 // page is the part of a list that one answer holds: at most count entries, and
 // at most what fits where an entry takes size bytes of memory in the reference
@@ -167,7 +161,10 @@ func (e *Engine) handlesFrom(h tpm2.Handle) ([]tpm2.Handle, tpm2.RC) {
 	case tpm2.HTPolicySession:
 		return keep(e.state.sessions.Handles(false), fromNumber), tpm2.RCSuccess
 	case tpm2.HTPermanent:
-		list = permanentHandles[:]
+		for _, d := range e.countdownsFrom(tpm2.RHACT0) {
+			list = append(list, d.Handle)
+		}
+		list = append(permanentHandles[:len(permanentHandles):len(permanentHandles)], list...)
 	case tpm2.HTTransient:
 		for i, o := range e.state.objects.Slots {
 			if o != nil {
@@ -213,6 +210,10 @@ func (e *Engine) policiesFrom(h tpm2.Handle) (list []tpm2.TaggedPolicy) {
 			continue
 		}
 		list = append(list, tpm2.TaggedPolicy{Handle: x, Hash: hier.PolicyAlg, Digest: hier.Policy})
+	}
+	for _, d := range e.countdownsFrom(max(h, tpm2.RHACT0)) {
+		alg, policy := e.entityPolicy(d.Handle)
+		list = append(list, tpm2.TaggedPolicy{Handle: d.Handle, Hash: alg, Digest: policy})
 	}
 	return list
 }

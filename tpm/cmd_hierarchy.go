@@ -15,7 +15,7 @@ var hierarchyCommands = []command{
 		handles: []handle{{"authHandle", aHierarchyAuth, authUser}},
 	}, (*Engine).hierarchyChangeAuth),
 	define(command{cc: tpm2.CCSetPrimaryPolicy, attrs: tpm2.CCAttrNV,
-		handles: []handle{{"authHandle", aHierarchyAuth, authUser}},
+		handles: []handle{{"authHandle", aHierarchyPolicy, authUser}},
 	}, (*Engine).setPrimaryPolicy),
 	define(command{cc: tpm2.CCClear, attrs: tpm2.CCAttrNV | tpm2.CCAttrExtensive,
 		handles: []handle{{"authHandle", lockoutOrPlatform, authUser}},
@@ -87,6 +87,10 @@ func (e *Engine) setPrimaryPolicy(c *call, in *setPrimaryPolicyIn, _ *none) tpm2
 	alg := tpm2.AlgID(in.hashAlg)
 	if len(in.authPolicy) != alg.DigestSize() {
 		return tpm2.RCSize.P(1)
+	}
+	if isCountdown(c.handles[0]) {
+		e.state.countdowns.SetPolicy(countdownNumber(c.handles[0]), alg, in.authPolicy)
+		return tpm2.RCSuccess
 	}
 	h := e.state.hierarchies.Get(c.handles[0])
 	h.PolicyAlg, h.Policy = alg, slices.Clone(in.authPolicy)

@@ -24,7 +24,7 @@ func (p *nvDefineSpace2In) Walk(c *tpm2.Codec) {
 	c.Param(&p.publicInfo)
 }
 
-// nvDefineSpace2 is TPM2_NV_DefineSpace2 (version 1.83, Part 3, 31.17). This TPM
+// nvDefineSpace2 is TPM2_NV_DefineSpace2 (version 1.83, Part 3, 31). This TPM
 // has no memory outside of it, nor Indices that it was made with: only Indices
 // of the one type can be defined.
 func (e *Engine) nvDefineSpace2(c *call, in *nvDefineSpace2In, _ *none) tpm2.RC {
@@ -45,7 +45,7 @@ func (p *nvReadPublic2Out) Walk(c *tpm2.Codec) {
 	c.Param(&p.name)
 }
 
-// nvReadPublic2 is TPM2_NV_ReadPublic2 (version 1.83, Part 3, 31.18).
+// nvReadPublic2 is TPM2_NV_ReadPublic2 (version 1.83, Part 3, 31).
 func (e *Engine) nvReadPublic2(c *call, _ *none, out *nvReadPublic2Out) tpm2.RC {
 	x := c.indices[0]
 	out.public.HandleType, out.public.NVPublic, out.name = x.Public.Index.Type(), x.Public, x.Name

@@ -55,7 +55,7 @@ func (e *Engine) policyNameHash(c *call, in *policyHashIn, _ *none) tpm2.RC {
 	return tpm2.RCSuccess
 }
 
-// policyParameters is TPM2_PolicyParameters (version 1.83, Part 3, 23.25): what
+// policyParameters is TPM2_PolicyParameters (version 1.83, Part 3, 23): what
 // PolicyCpHash fixes, without the Names of the handles.
 func (e *Engine) policyParameters(c *call, in *policyHashIn, _ *none) tpm2.RC {
 	s := e.policySession(c)

@@ -19,7 +19,7 @@ func (p *policyCapabilityIn) Walk(c *tpm2.Codec) {
 	c.Param(&p.property)
 }
 
-// policyCapability is TPM2_PolicyCapability (version 1.83, Part 3, 23.24): a
+// policyCapability is TPM2_PolicyCapability (version 1.83, Part 3, 23): a
 // comparison with what GetCapability says of one property. What there is not
 // differs from everything, and that is all that can be said of it.
 func (e *Engine) policyCapability(c *call, in *policyCapabilityIn, _ *none) tpm2.RC {
@@ -81,6 +81,11 @@ func (e *Engine) capabilityEntry(capability tpm2.Cap, property uint32) ([]byte, 
 			return nil, tpm2.RCValue.P(5)
 		}
 		return entry(e.policiesFrom(tpm2.Handle(property)), func(p *tpm2.TaggedPolicy) bool { return uint32(p.Handle) == property }), tpm2.RCSuccess
+	case tpm2.CapACT:
+		if !isCountdown(tpm2.Handle(property)) {
+			return nil, tpm2.RCValue.P(5)
+		}
+		return entry(e.countdownsFrom(tpm2.Handle(property)), func(d *tpm2.ACTData) bool { return uint32(d.Handle) == property }), tpm2.RCSuccess
 	}
 	return nil, tpm2.RCValue.P(4)
 }

@@ -13,7 +13,7 @@ func capabilityPolicy(operand []byte, offset uint16, op tpm2.EO, c tpm2.Cap, pro
 	return [][]byte{buf16(operand), u16(offset), u16(uint16(op)), u32(uint32(c)), u32(property)}
 }
 
-// TestPolicyCapabilityDigest computes the digest by the formula of Part 3, 23.24.
+// TestPolicyCapabilityDigest computes the digest by the formula of Part 3, 23.
 func TestPolicyCapabilityDigest(t *testing.T) {
 	operand := []byte("IBM\x00")
 	want := tpm2.AlgSHA256.Digest(make([]byte, 32), []byte{0, 0, 1, 0x9B}, tpm2.AlgSHA256.Digest(operand,

@@ -24,7 +24,7 @@ type readOnlyControlIn struct{ state tpm2.YesNo }
 // Walk visits the parameters.
 func (p *readOnlyControlIn) Walk(c *tpm2.Codec) { c.Param(&p.state) }
 
-// readOnlyControl is TPM2_ReadOnlyControl (version 1.84, Part 3, 24.9). The mode
+// readOnlyControl is TPM2_ReadOnlyControl (version 1.84, Part 3, 24). The mode
 // lasts until the next TPM Restart or Reset.
 func (e *Engine) readOnlyControl(_ *call, in *readOnlyControlIn, _ *none) tpm2.RC {
 	e.state.readOnly = bool(in.state)

@@ -39,6 +39,7 @@ func (e *Engine) startup(c *call, in *startupIn, _ *none) tpm2.RC {
 	s.nv.Startup(reset, resume, orderly)
 	s.lockout.Startup(orderly)
 	s.timing.Startup(reset, orderly)
+	s.countdowns.Startup(resume, s.timing.Time)
 	switch {
 	case reset:
 		s.resets++
@@ -71,6 +72,7 @@ func (e *Engine) shutdown(c *call, in *shutdownIn, _ *none) tpm2.RC {
 		e.state.orderly = shutdownState
 	}
 	e.state.lockout.Shutdown(e.state.timing.Time)
+	e.state.countdowns.Shutdown(e.state.timing.Time)
 	c.persist()
 	return tpm2.RCSuccess
 }

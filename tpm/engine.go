@@ -82,6 +82,7 @@ type state struct {
 	sessions    session.State
 	lockout     lockout.State
 	timing      timing.State
+	countdowns  timing.Countdowns
 	audit       commandAudit
 
 	started     bool     // TPM2_Startup was done since _TPM_Init

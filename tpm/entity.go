@@ -43,6 +43,9 @@ func (e *Engine) persistentObject(h tpm2.Handle, evict bool) *object.Object {
 func (e *Engine) entityAuth(h tpm2.Handle) tpm2.Digest {
 	switch h.Type() {
 	case tpm2.HTPermanent:
+		if isCountdown(h) {
+			return e.state.hierarchies.Platform.Auth
+		}
 		if x := e.state.hierarchies.Get(h); x != nil && h != tpm2.RHNull {
 			return x.Auth
 		}
@@ -66,6 +69,10 @@ func (e *Engine) entityAuth(h tpm2.Handle) tpm2.Digest {
 func (e *Engine) entityPolicy(h tpm2.Handle) (tpm2.AlgID, tpm2.Digest) {
 	switch h.Type() {
 	case tpm2.HTPermanent:
+		if isCountdown(h) {
+			d := e.countdown(h)
+			return d.PolicyAlg, d.Policy
+		}
 		if x := e.state.hierarchies.Get(h); x != nil && h != tpm2.RHNull {
 			return x.PolicyAlg, x.Policy
 		}

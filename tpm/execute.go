@@ -64,6 +64,7 @@ func (e *Engine) undo() {
 	timing, lockout, test := e.state.timing, e.state.lockout, e.state.test
 	e.state = e.before
 	e.state.timing, e.state.lockout, e.state.test = timing, lockout, test
+	e.state.countdowns.Update(timing.Time)
 	e.state.event = nil
 }
 
@@ -72,6 +73,7 @@ func (e *Engine) undo() {
 func (e *Engine) tick() (healed bool) {
 	e.state.event = nil
 	e.state.timing.Update(e.cfg.Clock.Now())
+	e.state.countdowns.Update(e.state.timing.Time)
 	return e.state.started && e.state.lockout.Heal(e.state.timing.Time)
 }
 
@@ -83,7 +85,7 @@ func (e *Engine) perform(c *call, cmd, buf []byte) tpm2.RC {
 	if rc != tpm2.RCSuccess {
 		return rc
 	}
-	if body, rc = parseHandles(c, body); rc != tpm2.RCSuccess {
+	if body, rc = e.parseHandles(c, body); rc != tpm2.RCSuccess {
 		return rc
 	}
 	if rc = e.resolve(c); rc != tpm2.RCSuccess {
@@ -137,13 +139,13 @@ func (e *Engine) parseHeader(c *call, cmd []byte) (body []byte, rc tpm2.RC) {
 	return c.body, tpm2.RCSuccess
 }
 
-func parseHandles(c *call, body []byte) ([]byte, tpm2.RC) {
+func (e *Engine) parseHandles(c *call, body []byte) ([]byte, tpm2.RC) {
 	for i := range c.cmd.handles {
 		if len(body) < 4 {
 			return nil, tpm2.RCInsufficient.H(i + 1)
 		}
 		c.handles[i] = tpm2.Handle(binary.BigEndian.Uint32(body))
-		if !c.cmd.handles[i].kind.allows(c.handles[i]) {
+		if !c.cmd.handles[i].kind.allows(c.handles[i]) || isCountdown(c.handles[i]) && !e.hasCountdowns() {
 			return nil, tpm2.RCValue.H(i + 1)
 		}
 		body = body[4:]

@@ -195,6 +195,18 @@ func (r *rig) checkGolden() {
 	r.must(tpm2.RCSuccess, tpm2.CCDictionaryAttackLockReset, []tpm2.Handle{tpm2.RHLockout}, password("lockout"))
 }
 
+// TestSectionsDiffer: a tag that two sections had would be read twice from the
+// first.
+func TestSectionsDiffer(t *testing.T) {
+	seen := map[uint32]bool{profileTag: true}
+	for _, s := range sections {
+		if seen[s.tag] {
+			t.Errorf("two sections have the tag 0x%04x", s.tag)
+		}
+		seen[s.tag] = true
+	}
+}
+
 // TestDamagedStates: each of the damaged states is refused in the words that
 // say what is wrong with it.
 func TestDamagedStates(t *testing.T) {

@@ -21,6 +21,8 @@ const (
 	aHierarchy                          // TPMI_RH_HIERARCHY
 	aHierarchyOrNull                    // TPMI_RH_HIERARCHY+
 	aHierarchyAuth                      // TPMI_RH_HIERARCHY_AUTH
+	aHierarchyPolicy                    // TPMI_RH_HIERARCHY_POLICY
+	aCountdown                          // TPMI_RH_ACT
 	anEnable                            // TPMI_RH_ENABLES
 	thePlatform                         // TPMI_RH_PLATFORM
 	theEndorsement                      // TPMI_RH_ENDORSEMENT
@@ -58,6 +60,10 @@ func (k handleKind) allows(h tpm2.Handle) bool {
 		return isHierarchy(h) || h == tpm2.RHNull
 	case aHierarchyAuth:
 		return isHierarchy(h) || h == tpm2.RHLockout
+	case aHierarchyPolicy:
+		return isHierarchy(h) || h == tpm2.RHLockout || isCountdown(h)
+	case aCountdown:
+		return isCountdown(h)
 	case anEnable:
 		return isHierarchy(h) || h == tpm2.RHPlatformNV
 	case thePlatform:

@@ -131,7 +131,8 @@ func TestEveryCommandsParameters(t *testing.T) {
 // anyHandle is a handle of a kind.
 func anyHandle(k handleKind) tpm2.Handle {
 	for _, h := range []tpm2.Handle{tpm2.RHOwner, tpm2.RHPlatform, tpm2.RHEndorsement, tpm2.RHLockout,
-		tpm2.RHNull, 0, tpm2.NVIndexFirst, tpm2.HMACSessionFirst, tpm2.PolicySessionFirst, tpm2.TransientFirst} {
+		tpm2.RHNull, 0, tpm2.NVIndexFirst, tpm2.HMACSessionFirst, tpm2.PolicySessionFirst, tpm2.TransientFirst,
+		tpm2.RHACT0} {
 		if k.allows(h) {
 			return h
 		}

@@ -50,6 +50,7 @@ var sections = []section{
 	{0x0205, 1, stateKind, func(e *Engine, c *tpm2.Codec) { e.state.sessions.WalkState(c) }},
 	{0x0206, 1, stateKind, (*Engine).walkState},
 	{0x0207, 1, stateKind, func(e *Engine, c *tpm2.Codec) { e.state.audit.WalkState(c) }},
+	{0x0208, 1, stateKind, func(e *Engine, c *tpm2.Codec) { e.state.countdowns.WalkState(c) }},
 
 	{0x0300, 1, pairKind, (*Engine).walkPair},
 	{0x0301, 1, volatileKind, func(e *Engine, c *tpm2.Codec) { e.state.lockout.WalkVolatile(c) }},
@@ -59,6 +60,7 @@ var sections = []section{
 	{0x0305, 1, volatileKind, func(e *Engine, c *tpm2.Codec) { e.state.objects.WalkVolatile(c) }},
 	{0x0306, 1, volatileKind, (*Engine).walkVolatile},
 	{0x0307, 1, volatileKind, func(e *Engine, c *tpm2.Codec) { e.state.nv.WalkVolatile(c) }},
+	{0x0308, 1, volatileKind, func(e *Engine, c *tpm2.Codec) { e.state.countdowns.WalkVolatile(c) }},
 }
 
 // walkPermanent visits the engine's own permanent state.

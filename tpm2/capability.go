@@ -49,6 +49,12 @@ type ACTData struct {
 	Attributes uint32 // TPMA_ACT
 }
 
+// Attributes of an authenticated countdown timer (TPMA_ACT; Part 2, 8.12).
+const (
+	ACTSignaled         = 1 << 0 // it has run out
+	ACTPreserveSignaled = 1 << 1 // it had before the last TPM Reset or Restart
+)
+
 // Walk visits the fields.
 func (a *ACTData) Walk(c *Codec) { a.Handle.Walk(c); c.U32(&a.Timeout); c.U32(&a.Attributes) }
 

@@ -27,6 +27,8 @@ const (
 	RHOwner       Handle = 0x40000001
 	RHNull        Handle = 0x40000007
 	RHUnassigned  Handle = 0x40000008
+	RHACT0        Handle = 0x40000110 // the first authenticated countdown timer
+	RHACTF        Handle = 0x4000011F // the last
 	RSPW          Handle = 0x40000009
 	RHLockout     Handle = 0x4000000A
 	RHEndorsement Handle = 0x4000000B
