@@ -67,25 +67,81 @@ func notImplemented(cc tpm2.CC) string {
 	return notSupported[cc]
 }
 
-// Command is what the engine says about one of its commands, for tables and
-// tests.
+// since is the version of the library specification that brought a command.
+func since(cc tpm2.CC) string {
+	switch {
+	case cc <= tpm2.CCPolicyNvWritten:
+		return "1.16"
+	case cc <= tpm2.CCEncryptDecrypt2:
+		return "1.38"
+	case cc <= tpm2.CCACTSetTimeout:
+		return "1.59"
+	case cc <= tpm2.CCSetCapability:
+		return "1.83"
+	case cc <= tpm2.CCPolicyTransportSPDM:
+		return "1.84"
+	}
+	return "1.85"
+}
+
+// Command is what the engine says about a command of the specification.
 type Command struct {
-	CC         tpm2.CC
-	Handles    int
+	CC tpm2.CC
+	// Since is the version of the library specification that brought it.
+	Since string
+	// NotSupported says why the engine does not have it, and is empty where it
+	// has: only then do the fields below mean something.
+	NotSupported string
+	// Profiles are the names of those that show it, out of Profiles but for
+	// custom, in their order.
+	Profiles   []string
+	Handles    []CommandHandle
 	Attributes tpm2.CCAttributes
+	// NoSessions: it takes no sessions.
+	NoSessions bool
 	// Decrypt and Encrypt: the first parameter of the command and of the
-	// response can be encrypted.
+	// response can be encrypted by a session.
 	Decrypt, Encrypt bool
-	// Slow: the command may take long (a search for primes).
+	// Slow: it may take long (a search for primes).
 	Slow bool
 }
 
+// CommandHandle is a handle of a command: its name in Part 3, and the role of
+// its authorization, "USER", "ADMIN" or "DUP", empty where it needs none.
+type CommandHandle struct{ Name, Role string }
+
 // Commands lists the commands implemented, in ascending order of code.
 func Commands() []Command {
-	list := make([]Command, len(registry.list))
-	for i := range registry.list {
-		d := &registry.list[i]
-		list[i] = Command{d.cc, len(d.handles), d.attributes(), d.decrypt, d.encrypt, d.slow}
+	return keep(Specification(), func(c Command) bool { return c.NotSupported == "" })
+}
+
+// Specification lists all commands of the specification up to version 1.85, in
+// ascending order of code.
+func Specification() []Command {
+	profiles := Profiles()
+	list := make([]Command, 0, len(registry.list)+len(notSupported))
+	for _, cc := range tpm2.CommandCodes() {
+		c := Command{CC: cc, Since: since(cc), NotSupported: notSupported[cc]}
+		if d := registry.lookup(cc); d != nil {
+			d.describe(&c)
+		} else if c.NotSupported == "" {
+			c.NotSupported = "it is not in this version"
+		}
+		for _, p := range profiles {
+			if p.Name() != customName && p.Shows(cc) {
+				c.Profiles = append(c.Profiles, p.Name())
+			}
+		}
+		list = append(list, c)
 	}
 	return list
+}
+
+// describe fills in what the declaration says.
+func (d *command) describe(c *Command) {
+	for _, h := range d.handles {
+		c.Handles = append(c.Handles, CommandHandle{h.name, [...]string{"", "USER", "ADMIN", "DUP"}[h.role]})
+	}
+	c.Attributes, c.NoSessions = d.attributes(), d.noSessions
+	c.Decrypt, c.Encrypt, c.Slow = d.decrypt, d.encrypt, d.slow
 }

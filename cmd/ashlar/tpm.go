@@ -28,14 +28,14 @@ func newTPMCmd() *cobra.Command {
 		Use:   "tpm",
 		Short: "Make and run a TPM by hand",
 		Long: `Makes and runs a TPM for tpm2-tools and for trying things out. For a virtual
-machine use the program swtpm, which QEMU and libvirt know.
+machine use the program swtpm, which QEMU and libvirt know. Lists what it can do.
 
 Exit code 0: done. 1: refused, with the reason. 2: misuse.`,
-		Example: "  ashlar tpm start\n  ashlar tpm manufacture ./vm1 --banks sha256",
+		Example: "  ashlar tpm start\n  ashlar tpm manufacture ./vm1 --banks sha256\n  ashlar tpm commands",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newTPMStartCmd(), newTPMManufactureCmd())
+	cmd.AddCommand(newTPMStartCmd(), newTPMManufactureCmd(), newTPMCommandsCmd())
 	return cmd
 }
 
