@@ -62,7 +62,11 @@ func (h *Host) takeBack() error {
 	case h.state.version == before:
 		return nil
 	case h.released:
-		return h.state.save(h.engine.Permanent())
+		permanent, err := saved(h.engine.Permanent())
+		if err != nil {
+			return err
+		}
+		return h.state.save(permanent)
 	}
 	h.state.version = before
 	return errMovedOn
@@ -84,7 +88,11 @@ func (h *Host) StoreVolatile() Result {
 	if h.engine == nil {
 		return BadOrdinal
 	}
-	if _, err := put(h.state.volatile, h.engine.SaveVolatile()); err != nil {
+	volatile, err := saved(h.engine.SaveVolatile())
+	if err == nil {
+		_, err = put(h.state.volatile, volatile)
+	}
+	if err != nil {
 		h.log.Error("the volatile state was not saved", "err", err)
 		return Fail
 	}
@@ -99,20 +107,37 @@ func (h *Host) StateBlob(t BlobType) ([]byte, Result) {
 	if h.engine == nil {
 		return nil, BadOrdinal
 	}
+	var blob []byte
 	switch t {
 	case BlobPermanent:
-		return h.engine.Permanent(), OK
+		blob = h.engine.Permanent()
 	case BlobVolatile:
-		h.suspended = true
-		return h.engine.SaveVolatile(), OK
+		blob = h.engine.SaveVolatile()
 	case BlobSaveState:
 		if h.cfg.ReleaseOutgoing {
 			h.unlock()
 			h.released = true
 		}
 		return nil, Retry
+	default:
+		return nil, Fail
 	}
-	return nil, Fail
+	if _, err := saved(blob); err != nil {
+		h.log.Error("no state is given away", "err", err)
+		return nil, Fail
+	}
+	h.suspended = h.suspended || t == BlobVolatile
+	return blob, OK
+}
+
+var errUnsaved = errors.New("a defect keeps the state from being saved: the TPM is in failure mode")
+
+// saved is what an engine has saved, if it has.
+func saved(b []byte) ([]byte, error) {
+	if b == nil {
+		return nil, errUnsaved
+	}
+	return b, nil
 }
 
 // SetStateBlob keeps a state for the next power on, which must be off now. A

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -74,12 +75,17 @@ func (s *Server) Serve(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) start(f func()) {
-	s.group.Add(1)
-	go func() {
-		defer s.group.Done()
-		f()
+func (s *Server) start(f func()) { s.group.Go(func() { s.confine(f) }) }
+
+// confine runs f. A defect in it ends what it served, and nothing else: other
+// servers may be in this process.
+func (s *Server) confine(f func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.Host.log.Error("a defect ended a connection", "cause", r, "stack", string(debug.Stack()))
+		}
 	}()
+	f()
 }
 
 // accept serves the clients of a listener one after the other.
@@ -91,7 +97,7 @@ func (s *Server) accept(l net.Listener, serve func(net.Conn)) {
 		for {
 			c, err := l.Accept()
 			if err == nil {
-				serve(c)
+				s.confine(func() { serve(c) })
 				continue
 			}
 			if s.ctx.Err() != nil {

@@ -17,7 +17,7 @@ func (e *Engine) commit(dirty bool) Commit {
 	}
 	e.state.generation++
 	// Encoded here, where a defect still ends in failure mode and nowhere else.
-	state := e.Permanent()
+	state := e.permanent()
 	e.pending = true
 	return Commit{engine: e, state: state}
 }

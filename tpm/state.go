@@ -193,16 +193,31 @@ func (e *Engine) decode(env *blob.Envelope, want func(sectionKind) bool) error {
 	return nil
 }
 
-// Permanent is the permanent state: what New makes the same TPM from.
-func (e *Engine) Permanent() []byte {
+// permanent is the permanent state.
+func (e *Engine) permanent() []byte {
 	saved := e.state.orderly == shutdownState
 	return e.encode(e.profile.section(), func(k sectionKind) bool { return k == permanentKind || saved && k == stateKind })
 }
 
+// Permanent is the permanent state: what New makes the same TPM from. It is nil
+// where a defect keeps it from being saved: the TPM is in failure mode then.
+func (e *Engine) Permanent() []byte { return e.save(e.permanent) }
+
 // SaveVolatile is the running state besides the permanent one: what Resume
-// goes on from. Taking it changes nothing.
+// goes on from. Taking it changes nothing. It is nil as Permanent is.
 func (e *Engine) SaveVolatile() []byte {
-	return e.encode(nil, func(k sectionKind) bool { return k != permanentKind })
+	return e.save(func() []byte { return e.encode(nil, func(k sectionKind) bool { return k != permanentKind }) })
+}
+
+// save encodes outside of a command.
+func (e *Engine) save(encode func() []byte) (b []byte) {
+	defer func() {
+		if r := recover(); r != nil {
+			e.fail(nil, r)
+			b = nil
+		}
+	}()
+	return encode()
 }
 
 // ErrNoState says that there are no bytes to make a TPM from.
@@ -268,7 +283,7 @@ func Manufacture(cfg Config, opt Options) ([]byte, error) {
 	}
 	copy(e.instance[:], e.random(len(e.instance)))
 	e.state.orderly = shutdownClear // a new TPM was shut down in good order
-	return e.Permanent(), nil
+	return e.permanent(), nil
 }
 
 // New powers a TPM on from its permanent state (_TPM_Init). The error of a

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"flag"
 	"os"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/ashlar-cloud/ashlar/tpm2"
@@ -238,4 +240,25 @@ func derive(t testing.TB, seed []byte, proofs [][]byte, template, data []byte) *
 		t.Errorf("NewKey of the object that was created: %v", rc)
 	}
 	return k
+}
+
+// TestPanicOfAWorker: a panic in a goroutine of a search reaches who asked for
+// it, when all others are done.
+func TestPanicOfAWorker(t *testing.T) {
+	for bad := range 4 {
+		var done atomic.Int32
+		func() {
+			defer func() {
+				if r, ok := recover().(string); !ok || !strings.HasPrefix(r, "a defect") || done.Load() != 3 {
+					t.Errorf("worker %d: %v when %d were done", bad, r, done.Load())
+				}
+			}()
+			runAll(4, func(i int) {
+				if i == bad {
+					panic("a defect")
+				}
+				done.Add(1)
+			})
+		}()
+	}
 }

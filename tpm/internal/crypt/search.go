@@ -3,8 +3,10 @@ package crypt
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/big"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -195,14 +197,25 @@ func (s *primeSearch) first(n int, is func(i int) bool) int {
 	return int(found.Load())
 }
 
-// runAll runs f(0) … f(n-1) side by side.
+// runAll runs f(0) … f(n-1) side by side. A panic of one of them becomes the
+// caller's, who has what it takes to confine it.
 func runAll(n int, f func(int)) {
 	var group sync.WaitGroup
-	for i := 1; i < n; i++ {
-		group.Go(func() { f(i) })
+	var panicked atomic.Value
+	for i := range n {
+		group.Go(func() {
+			defer func() {
+				if r := recover(); r != nil {
+					panicked.CompareAndSwap(nil, fmt.Sprintf("%v\n%s", r, debug.Stack()))
+				}
+			}()
+			f(i)
+		})
 	}
-	f(0)
 	group.Wait()
+	if r := panicked.Load(); r != nil {
+		panic(r)
+	}
 }
 
 // millerRabin is one round of the Miller-Rabin test of an odd w with witness b
