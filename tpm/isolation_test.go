@@ -3,9 +3,11 @@ package tpm
 import (
 	"bytes"
 	"log/slog"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/ashlar-cloud/ashlar/internal/clock"
 	"github.com/ashlar-cloud/ashlar/internal/entropy"
@@ -113,5 +115,54 @@ func TestDefectInSaving(t *testing.T) {
 			t.Errorf("%s: saved as %x", name, b)
 		}
 		r.must(tpm2.RCFailure, tpm2.CCGetRandom, nil, nil, u16(8))
+	}
+}
+
+// TestCancelStopsKeySearch asks for RSA keys and cancels each at another moment:
+// the answer comes at once. The bound allows for a machine that is busy with
+// other tests; what is promised is 50 ms.
+func TestCancelStopsKeySearch(t *testing.T) {
+	const bound = 500 * time.Millisecond
+	r := newRigOf(t, builtinProfile("default-v2"), true)
+	rnd := rand.New(rand.NewPCG(4, 4))
+	template := storageKey(eccKey(0, tpm2.Scheme{Alg: tpm2.AlgNull}, tpm2.CurveP256))
+	r.all(createPrimaryCmd(tpm2.RHOwner, &template, ""))
+	for _, bits := range r.e.profile.impl.RSABits {
+		if bits < 3072 {
+			continue
+		}
+		var longest time.Duration
+		canceled := 0
+		for i := range 30 {
+			key := rsaKey(signingKey, tpm2.Scheme{Alg: tpm2.AlgNull})
+			key.KeyBits, key.Unique = bits, u16(uint16(i))
+			cmd := createPrimaryCmd(tpm2.RHOwner, &key, "")
+			if i%2 == 1 {
+				cmd = frame(tpm2.CCCreate, []tpm2.Handle{tpm2.TransientFirst}, password(""), buf16(make([]byte, 4)),
+					buf16(tpm2.Marshal(&key)), buf16(nil), u32(0))
+			}
+			cancel := make(chan struct{})
+			var at time.Time
+			timer := time.AfterFunc(time.Duration(rnd.IntN(60000))*time.Microsecond, func() { at = time.Now(); close(cancel) })
+			resp, commit := r.e.Execute(Request{Cancel: cancel}, cmd, nil)
+			took := time.Now()
+			commit.Done()
+			switch code(resp) {
+			case tpm2.RCCanceled:
+				canceled++
+				longest = max(longest, took.Sub(at))
+			case tpm2.RCSuccess:
+				timer.Stop()
+				if i%2 == 0 {
+					r.all(flushCmd(tpm2.TransientFirst + 1))
+				}
+			default:
+				t.Fatal(code(resp))
+			}
+		}
+		t.Logf("RSA %d: %d canceled, the longest took %v", bits, canceled, longest)
+		if longest > bound || canceled < 10 {
+			t.Errorf("RSA %d: %d canceled, the longest took %v", bits, canceled, longest)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"math/big"
+	"sync/atomic"
 	"testing"
 
 	"github.com/ashlar-cloud/ashlar/tpm2"
@@ -195,11 +196,15 @@ func TestSearchesAgree(t *testing.T) {
 }
 
 func TestCancelReachesARunningSearch(t *testing.T) {
-	asked := 0
-	cancel := func() bool { asked++; return asked == 2 }
-	d := NewPrimaryDRBG([]byte("cancel"), nil, nil)
-	if _, err := DeriveRSA(d, 3072, 0, cancel); err != ErrCanceled {
-		t.Errorf("DeriveRSA = %v, want ErrCanceled", err)
+	// In the sieve, in the first rounds, and in those that a probable prime must
+	// still pass.
+	for _, after := range []int64{1, 2, 20, 40, 80, 160} {
+		var asked atomic.Int64
+		cancel := func() bool { return asked.Add(1) > after }
+		d := NewPrimaryDRBG([]byte("cancel"), nil, nil)
+		if _, err := DeriveRSA(d, 3072, 0, cancel); err != ErrCanceled {
+			t.Errorf("canceled at question %d: %v", after, err)
+		}
 	}
 }
 

@@ -13,6 +13,9 @@ const (
 	// fieldAlign is the product of the primes that the reference code's field
 	// pattern has struck already: fields start on its multiples.
 	fieldAlign = 3 * 5 * 7
+	// stopEvery is how many groups of primes are between two questions whether to
+	// stop: about a millisecond.
+	stopEvery = 512
 	// spanLimit bounds the primes that only save exponentiations: what they
 	// strike is known to be composite, but is still drawn a witness.
 	spanLimit = 1 << 20
@@ -107,8 +110,9 @@ func adjustCandidate(b []byte) {
 }
 
 // sieve lays the field above start, moved down to an odd multiple of
-// fieldAlign, and strikes multiples of small primes.
-func (f *field) sieve(start []byte, limit uint32, workers int) {
+// fieldAlign, and strikes multiples of small primes. Where stop says true, the
+// field is of no use.
+func (f *field) sieve(start []byte, limit uint32, workers int, stop func() bool) {
 	f.base = f.base[:0]
 	for i := len(start); i > 0; i -= 8 {
 		f.base = append(f.base, binary.BigEndian.Uint64(start[i-8:i]))
@@ -121,7 +125,7 @@ func (f *field) sieve(start []byte, limit uint32, workers int) {
 	for i := 0; borrow != 0; i++ {
 		f.base[i], borrow = bits.Sub64(f.base[i], borrow, 0)
 	}
-	f.strikeAll(limit, workers)
+	f.strikeAll(limit, workers, stop)
 	f.count = 0
 	for _, w := range f.stand {
 		f.count += uint32(bits.OnesCount64(w))
@@ -130,11 +134,14 @@ func (f *field) sieve(start []byte, limit uint32, workers int) {
 
 // strikeAll strikes the multiples of all primes: those up to limit for good, the
 // others as known to be composite. Each worker has its share of the primes.
-func (f *field) strikeAll(limit uint32, workers int) {
+func (f *field) strikeAll(limit uint32, workers int, stop func() bool) {
 	struck, known := make([]bitmap, workers), make([]bitmap, workers)
 	runAll(workers, func(worker int) {
 		groups := primeGroups()
 		for i := worker; i < len(groups); i += workers {
+			if i%stopEvery == worker && stop() {
+				return
+			}
 			groups[i].strike(f.base, limit, &struck[worker], &known[worker])
 		}
 	})

@@ -21,8 +21,7 @@ const (
 	// maxWorkers bounds the candidates of one search that are tested side by
 	// side.
 	maxWorkers = 4
-	// batchSize is how many candidates are drawn ahead; to cancel a search takes
-	// as long as a batch.
+	// batchSize is how many candidates are drawn ahead.
 	batchSize = 8
 )
 
@@ -45,7 +44,7 @@ type primeSearch struct {
 	bits    int
 	e       uint32
 	workers int
-	cancel  func() bool // may be nil
+	cancel  func() bool // asked before every round, by several workers; may be nil
 
 	field     field
 	pick      uint32 // chooses among what stands
@@ -74,7 +73,7 @@ func (s *primeSearch) next() (*big.Int, error) {
 	for {
 		s.random.Read(start)
 		adjustCandidate(start)
-		s.field.sieve(start, sieveLimit(s.bits), s.workers)
+		s.field.sieve(start, sieveLimit(s.bits), s.workers, s.canceled)
 		s.pick = binary.BigEndian.Uint32(start[len(start)-4:]) | 1<<31
 		s.baseModE = remainder(s.field.base, uint64(s.e))
 		prime, err := s.searchField()
@@ -96,7 +95,7 @@ type trial struct {
 // prime.
 func (s *primeSearch) searchField() (*big.Int, error) {
 	for {
-		if s.cancel != nil && s.cancel() {
+		if s.canceled() {
 			return nil, ErrCanceled
 		}
 		batch := make([]trial, 0, batchSize)
@@ -112,7 +111,11 @@ func (s *primeSearch) searchField() (*big.Int, error) {
 		// All that was drawn after this trial was drawn in vain.
 		t := &batch[i]
 		*s.random, s.field.remaining = t.after, t.rest
-		if s.moreRounds(t.w) {
+		prime := s.moreRounds(t.w)
+		if s.canceled() { // it may not have been through all of them
+			return nil, ErrCanceled
+		}
+		if prime {
 			return new(big.Int).SetBytes(t.w), nil
 		}
 	}
@@ -180,13 +183,19 @@ func (s *primeSearch) moreRounds(w []byte) bool {
 	return false
 }
 
-// first is the least i below n for which is holds, n if there is none. The
-// workers ask in ascending order and no further than they must.
+func (s *primeSearch) canceled() bool { return s.cancel != nil && s.cancel() }
+
+// first is the least i below n for which is holds, n if there is none or the
+// search is canceled. The workers ask in ascending order and no further than
+// they must.
 func (s *primeSearch) first(n int, is func(i int) bool) int {
 	var next, found atomic.Int64
 	found.Store(int64(n))
 	runAll(s.workers, func(int) {
 		for i := next.Add(1) - 1; i < found.Load(); i = next.Add(1) - 1 {
+			if s.canceled() {
+				return
+			}
 			if !is(int(i)) {
 				continue
 			}
