@@ -57,6 +57,7 @@ type Host struct {
 	stored    bool // the volatile file is there and belongs to the permanent one
 	released  bool // the lock on the state was given up to a migration's target
 	nvOff     bool // the simulator took the NV away
+	presence  bool // physical presence, shown until it is taken away
 	state     states
 
 	countdowns countdowns
@@ -246,7 +247,7 @@ func (h *Host) Execute(locality uint8, cmd, buf []byte) []byte {
 }
 
 func (h *Host) execute(locality uint8, cancel <-chan struct{}, cmd, buf []byte) []byte {
-	rsp, commit := h.engine.Execute(tpm.Request{Locality: locality, Cancel: cancel}, cmd, buf)
+	rsp, commit := h.engine.Execute(tpm.Request{Locality: locality, PhysicalPresence: h.presence, Cancel: cancel}, cmd, buf)
 	if !commit.Pending() {
 		return rsp
 	}
@@ -342,6 +343,14 @@ func (h *Host) HoldCancel(on bool) {
 	if on {
 		h.signal()
 	}
+}
+
+// SetPhysicalPresence says whether somebody shows to be at the machine: the
+// simulator's button.
+func (h *Host) SetPhysicalPresence(shown bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.presence = shown
 }
 
 // SetNV gives or takes the simulator's NV. While it is off, no state can be

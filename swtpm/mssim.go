@@ -108,7 +108,7 @@ func (s *simConn) platform() error {
 	case simNVOn, simNVOff:
 		s.host.SetNV(cmd == simNVOn)
 	case simPhysPresOn, simPhysPresOff:
-		// No command of this TPM asks for physical presence.
+		s.host.SetPhysicalPresence(cmd == simPhysPresOn)
 	default:
 		known = s.hash(cmd)
 	}

@@ -124,6 +124,19 @@ func TestSimulator(t *testing.T) {
 	}
 }
 
+// TestSimulatorPresence shows physical presence and takes it away.
+func TestSimulatorPresence(t *testing.T) {
+	s := newSimRig(t)
+	s.signal(simPowerOn)
+	s.send("00", startupClear, 0)
+	const ppCommands = "8002 00000023 0000012d 4000000c 00000009 40000009 0000010000 00000000 00000000"
+	s.send("00", ppCommands, 0x990)
+	s.signal(simPhysPresOn)
+	s.send("00", ppCommands, 0)
+	s.signal(simPhysPresOff)
+	s.send("00", ppCommands, 0x990)
+}
+
 func TestSimulatorHash(t *testing.T) {
 	s := newSimRig(t)
 	s.signal(simPowerOn, simHashStart)

@@ -7,12 +7,59 @@ import (
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
+// commandList is a list of commands in ascending order; replaced, never changed
+// in place.
+type commandList []tpm2.CC
+
+// has reports whether a command is in the list.
+func (l commandList) has(cc tpm2.CC) bool {
+	_, is := slices.BinarySearch(l, cc)
+	return is
+}
+
+// from is the part of the list from a code on.
+func (l commandList) from(cc tpm2.CC) []tpm2.CC {
+	i, _ := slices.BinarySearch(l, cc)
+	return l[i:]
+}
+
+// with gives the list with a command that is not in it.
+func (l commandList) with(cc tpm2.CC) commandList {
+	i, _ := slices.BinarySearch(l, cc)
+	return slices.Insert(slices.Clone(l), i, cc)
+}
+
+// set puts a command in the list or takes it out, and reports whether that is
+// a change.
+func (l *commandList) set(cc tpm2.CC, in bool) bool {
+	i, is := slices.BinarySearch(*l, cc)
+	switch {
+	case is == in:
+		return false
+	case in:
+		*l = l.with(cc)
+	default:
+		*l = slices.Delete(slices.Clone(*l), i, i+1)
+	}
+	return true
+}
+
+// Walk visits the list.
+func (l *commandList) Walk(c *tpm2.Codec) {
+	(*tpm2.CCList)(l).Walk(c)
+	for i := range *l {
+		if i > 0 && (*l)[i-1] >= (*l)[i] {
+			c.Fail(tpm2.RCValue)
+		}
+	}
+}
+
 // commandAudit is the audit of commands (Part 1, 33): which are audited, and
-// the log of those that ran. SetCommandCodeAuditStatus always is.
+// the log of those that ran.
 type commandAudit struct {
-	// commands are the others that are audited, in ascending order; replaced,
-	// never changed in place.
-	commands []tpm2.CC
+	// commands are those audited besides SetCommandCodeAuditStatus, which always
+	// is.
+	commands commandList
 	alg      tpm2.AlgID
 	counter  uint64      // logs begun, since manufacture or TPM2_Clear
 	digest   tpm2.Digest // of the log; empty where none is begun
@@ -23,15 +70,11 @@ func newCommandAudit() commandAudit { return commandAudit{alg: contextHash} }
 
 // has reports whether a command is audited.
 func (a *commandAudit) has(cc tpm2.CC) bool {
-	return cc == tpm2.CCSetCommandCodeAuditStatus || slices.Contains(a.commands, cc)
+	return cc == tpm2.CCSetCommandCodeAuditStatus || a.commands.has(cc)
 }
 
-// list gives the commands audited in ascending order.
-func (a *commandAudit) list() []tpm2.CC {
-	list := append(slices.Clone(a.commands), tpm2.CCSetCommandCodeAuditStatus)
-	slices.Sort(list)
-	return list
-}
+// list gives the commands audited.
+func (a *commandAudit) list() commandList { return a.commands.with(tpm2.CCSetCommandCodeAuditStatus) }
 
 // listDigest is the digest of that list (CommandAuditGetDigest).
 func (a *commandAudit) listDigest() tpm2.Digest {
@@ -43,36 +86,18 @@ func (a *commandAudit) listDigest() tpm2.Digest {
 }
 
 // set makes a command audited or not, and reports whether that is a change.
+// Shutdown cannot be audited, as its entry would come after what it saves.
 func (a *commandAudit) set(cc tpm2.CC, audited bool) bool {
-	i, is := slices.BinarySearch(a.commands, cc)
-	// Shutdown cannot be audited, as its entry would come after what it saves.
-	if is == audited || cc == tpm2.CCSetCommandCodeAuditStatus || cc == tpm2.CCShutdown {
-		return false
-	}
-	list := slices.Clone(a.commands)
-	if audited {
-		a.commands = slices.Insert(list, i, cc)
-	} else {
-		a.commands = slices.Delete(list, i, i+1)
-	}
-	return true
+	return cc != tpm2.CCSetCommandCodeAuditStatus && cc != tpm2.CCShutdown && a.commands.set(cc, audited)
 }
 
 // WalkPermanent visits what outlives power.
 func (a *commandAudit) WalkPermanent(c *tpm2.Codec) {
-	list := tpm2.CCList(a.commands)
-	list.Walk(c)
+	a.commands.Walk(c)
 	c.HashAlg(&a.alg, false)
 	c.U64(&a.counter)
-	if !c.Decoding() {
-		return
-	}
-	a.commands = nil
-	for _, cc := range list {
-		if !a.set(cc, true) || a.commands[len(a.commands)-1] != cc {
-			c.Fail(tpm2.RCValue)
-			return
-		}
+	if a.commands.has(tpm2.CCSetCommandCodeAuditStatus) || a.commands.has(tpm2.CCShutdown) {
+		c.Fail(tpm2.RCValue)
 	}
 }
 

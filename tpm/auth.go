@@ -198,8 +198,8 @@ func (e *Engine) checkSession(c *call, i int) tpm2.RC {
 // checkAuthorization checks the authorization of a handle (CheckAuthSession).
 func (e *Engine) checkAuthorization(c *call, i int) tpm2.RC {
 	s := &c.auth.sessions[i]
-	if c.cmd.cc == tpm2.CCPPCommands {
-		return tpm2.RCPP // before all else, whatever the authorization
+	if s.entity == tpm2.RHPlatform && !c.req.PhysicalPresence && e.needsPresence(c.cmd.cc) {
+		return tpm2.RCPP
 	}
 	policy := s.session != nil && s.session.IsPolicy()
 	switch {

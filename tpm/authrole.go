@@ -111,7 +111,7 @@ func (e *Engine) checkPolicy(c *call, i int) tpm2.RC {
 	if !localityAllowed(p.Locality, c.req.Locality) {
 		return tpm2.RCLocality
 	}
-	if p.PPRequired {
+	if p.PPRequired && !c.req.PhysicalPresence {
 		return tpm2.RCPP
 	}
 	if !e.parametersAllowed(c, a.session) {

@@ -4,7 +4,7 @@ import "github.com/ashlar-cloud/ashlar/tpm2"
 
 // auditCommands are those of Part 3, 21, and of 18 those that attest an audit.
 var auditCommands = []command{
-	define(command{cc: tpm2.CCSetCommandCodeAuditStatus, attrs: tpm2.CCAttrNV, readOnly: true,
+	define(command{cc: tpm2.CCSetCommandCodeAuditStatus, pp: true, attrs: tpm2.CCAttrNV, readOnly: true,
 		handles: []handle{{"auth", ownerOrPlatform, authUser}},
 	}, (*Engine).setCommandCodeAuditStatus),
 	define(command{cc: tpm2.CCGetSessionAuditDigest, handles: []handle{

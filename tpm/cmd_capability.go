@@ -61,10 +61,9 @@ func (e *Engine) getCapability(_ *call, in *getCapabilityIn, out *getCapabilityO
 	case tpm2.CapCommands:
 		d.Commands = page(e.commandsFrom(tpm2.CC(property)), count, 4, more)
 	case tpm2.CapPPCommands:
-		// No command needs physical presence.
+		d.CCs = page(e.state.ppCommands.with(tpm2.CCPPCommands).from(tpm2.CC(property)), count, 4, more)
 	case tpm2.CapAuditCommands:
-		from := func(cc tpm2.CC) bool { return cc >= tpm2.CC(property) }
-		d.CCs = page(keep(e.state.audit.list(), from), count, 4, more)
+		d.CCs = page(e.state.audit.list().from(tpm2.CC(property)), count, 4, more)
 	case tpm2.CapPCRs:
 		if property != 0 {
 			return tpm2.RCValue.P(2)

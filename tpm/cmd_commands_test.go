@@ -30,4 +30,5 @@ func TestCommandAttributes(t *testing.T) {
 		}
 	}
 	p.same("those audited", capabilityCmd(tpm2.CapAuditCommands, 0, 254))
+	p.same("those of physical presence", capabilityCmd(tpm2.CapPPCommands, 0, 254))
 }

@@ -14,7 +14,7 @@ var contextCommands = []command{
 	}, (*Engine).contextSave),
 	define(command{cc: tpm2.CCContextLoad, noSessions: true, retHandle: true, padded: true}, (*Engine).contextLoad),
 	define(command{cc: tpm2.CCFlushContext, noSessions: true}, (*Engine).flushContext),
-	define(command{cc: tpm2.CCEvictControl, attrs: tpm2.CCAttrNV,
+	define(command{cc: tpm2.CCEvictControl, pp: true, attrs: tpm2.CCAttrNV,
 		handles: []handle{{"auth", ownerOrPlatform, authUser}, {"objectHandle", anObject, authNone}},
 	}, (*Engine).evictControl),
 }

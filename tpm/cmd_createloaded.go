@@ -9,7 +9,7 @@ import (
 // createLoadedCommands is the one of Part 3, 12 that makes objects of all
 // three kinds: primary, ordinary and derived.
 var createLoadedCommands = []command{
-	define(command{cc: tpm2.CCCreateLoaded, retHandle: true, readOnly: true, slow: true,
+	define(command{cc: tpm2.CCCreateLoaded, pp: true, retHandle: true, readOnly: true, slow: true,
 		handles: []handle{{"parentHandle", aParentOrNull, authUser}},
 	}, (*Engine).createLoaded),
 }

@@ -8,19 +8,19 @@ import (
 
 // hierarchyCommands are those of Part 3, 24, but for the creation of keys.
 var hierarchyCommands = []command{
-	define(command{cc: tpm2.CCHierarchyControl, attrs: tpm2.CCAttrNV | tpm2.CCAttrExtensive,
+	define(command{cc: tpm2.CCHierarchyControl, pp: true, attrs: tpm2.CCAttrNV | tpm2.CCAttrExtensive,
 		handles: []handle{{"authHandle", aHierarchy, authUser}},
 	}, (*Engine).hierarchyControl),
-	define(command{cc: tpm2.CCHierarchyChangeAuth, attrs: tpm2.CCAttrNV,
+	define(command{cc: tpm2.CCHierarchyChangeAuth, pp: true, attrs: tpm2.CCAttrNV,
 		handles: []handle{{"authHandle", aHierarchyAuth, authUser}},
 	}, (*Engine).hierarchyChangeAuth),
-	define(command{cc: tpm2.CCSetPrimaryPolicy, attrs: tpm2.CCAttrNV,
+	define(command{cc: tpm2.CCSetPrimaryPolicy, pp: true, attrs: tpm2.CCAttrNV,
 		handles: []handle{{"authHandle", aHierarchyPolicy, authUser}},
 	}, (*Engine).setPrimaryPolicy),
-	define(command{cc: tpm2.CCClear, attrs: tpm2.CCAttrNV | tpm2.CCAttrExtensive,
+	define(command{cc: tpm2.CCClear, pp: true, attrs: tpm2.CCAttrNV | tpm2.CCAttrExtensive,
 		handles: []handle{{"authHandle", lockoutOrPlatform, authUser}},
 	}, (*Engine).clear),
-	define(command{cc: tpm2.CCClearControl, attrs: tpm2.CCAttrNV,
+	define(command{cc: tpm2.CCClearControl, pp: true, attrs: tpm2.CCAttrNV,
 		handles: []handle{{"auth", lockoutOrPlatform, authUser}},
 	}, (*Engine).clearControl),
 }

@@ -7,10 +7,10 @@ import (
 
 // nvCommands are those of Part 3, 31.
 var nvCommands = []command{
-	define(command{cc: tpm2.CCNVDefineSpace, attrs: tpm2.CCAttrNV,
+	define(command{cc: tpm2.CCNVDefineSpace, pp: true, attrs: tpm2.CCAttrNV,
 		handles: []handle{{"authHandle", ownerOrPlatform, authUser}},
 	}, (*Engine).nvDefineSpace),
-	define(command{cc: tpm2.CCNVUndefineSpace, attrs: tpm2.CCAttrNV,
+	define(command{cc: tpm2.CCNVUndefineSpace, pp: true, attrs: tpm2.CCAttrNV,
 		handles: []handle{{"authHandle", ownerOrPlatform, authUser}, {"nvIndex", nvIndex, authNone}},
 	}, (*Engine).nvUndefineSpace),
 	define(command{cc: tpm2.CCNVReadPublic, readOnly: true,

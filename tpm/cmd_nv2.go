@@ -5,7 +5,7 @@ import "github.com/ashlar-cloud/ashlar/tpm2"
 // nv2Commands are those of version 1.83, Part 3, 31, which know handle types of
 // Indices.
 var nv2Commands = []command{
-	define(command{cc: tpm2.CCNVDefineSpace2, attrs: tpm2.CCAttrNV,
+	define(command{cc: tpm2.CCNVDefineSpace2, pp: true, attrs: tpm2.CCAttrNV,
 		handles: []handle{{"authHandle", ownerOrPlatform, authUser}},
 	}, (*Engine).nvDefineSpace2),
 	define(command{cc: tpm2.CCNVReadPublic2, readOnly: true,

@@ -8,11 +8,11 @@ import (
 // nvSpecialCommands are those of Part 3, 31, for bit fields, for what only a
 // policy allows, and for attestation.
 var nvSpecialCommands = []command{
-	define(command{cc: tpm2.CCNVUndefineSpaceSpecial, attrs: tpm2.CCAttrNV,
+	define(command{cc: tpm2.CCNVUndefineSpaceSpecial, pp: true, attrs: tpm2.CCAttrNV,
 		handles: []handle{{"nvIndex", nvIndex, authAdmin}, {"platform", thePlatform, authUser}},
 	}, (*Engine).nvUndefineSpaceSpecial),
 	define(command{cc: tpm2.CCNVSetBits, attrs: tpm2.CCAttrNV, write: true, handles: nvHandles}, (*Engine).nvSetBits),
-	define(command{cc: tpm2.CCNVGlobalWriteLock, attrs: tpm2.CCAttrNV,
+	define(command{cc: tpm2.CCNVGlobalWriteLock, pp: true, attrs: tpm2.CCAttrNV,
 		handles: []handle{{"authHandle", ownerOrPlatform, authUser}},
 	}, (*Engine).nvGlobalWriteLock),
 	define(command{cc: tpm2.CCNVChangeAuth, attrs: tpm2.CCAttrNV,

@@ -7,14 +7,14 @@ import (
 // platformCommands are those of Part 3, 24 to 29, by which the platform renews
 // a hierarchy, and sets the clock and what the TPM is.
 var platformCommands = []command{
-	define(command{cc: tpm2.CCChangeEPS, attrs: tpm2.CCAttrNV | tpm2.CCAttrExtensive, handles: platformHandle}, (*Engine).changeEPS),
-	define(command{cc: tpm2.CCChangePPS, attrs: tpm2.CCAttrNV | tpm2.CCAttrExtensive, handles: platformHandle}, (*Engine).changePPS),
+	define(command{cc: tpm2.CCChangeEPS, pp: true, attrs: tpm2.CCAttrNV | tpm2.CCAttrExtensive, handles: platformHandle}, (*Engine).changeEPS),
+	define(command{cc: tpm2.CCChangePPS, pp: true, attrs: tpm2.CCAttrNV | tpm2.CCAttrExtensive, handles: platformHandle}, (*Engine).changePPS),
 	define(command{cc: tpm2.CCSetAlgorithmSet, attrs: tpm2.CCAttrNV, handles: platformHandle}, (*Engine).setAlgorithmSet),
 	define(command{cc: tpm2.CCPPCommands, attrs: tpm2.CCAttrNV, handles: platformHandle}, (*Engine).ppCommands),
-	define(command{cc: tpm2.CCClockSet, attrs: tpm2.CCAttrNV,
+	define(command{cc: tpm2.CCClockSet, pp: true, attrs: tpm2.CCAttrNV,
 		handles: []handle{{"auth", ownerOrPlatform, authUser}},
 	}, (*Engine).clockSet),
-	define(command{cc: tpm2.CCClockRateAdjust,
+	define(command{cc: tpm2.CCClockRateAdjust, pp: true,
 		handles: []handle{{"auth", ownerOrPlatform, authUser}},
 	}, (*Engine).clockRateAdjust),
 }
@@ -72,9 +72,26 @@ func (p *ppCommandsIn) Walk(c *tpm2.Codec) {
 }
 
 // ppCommands is TPM2_PP_Commands (Part 3, 26.2), which needs physical presence
-// itself: a virtual machine has no button to show it by, so the list stays as
-// it is. The authorization has refused it already.
-func (e *Engine) ppCommands(*call, *ppCommandsIn, *none) tpm2.RC { return tpm2.RCPP }
+// itself. Commands that cannot need it are passed over.
+func (e *Engine) ppCommands(c *call, in *ppCommandsIn, _ *none) tpm2.RC {
+	l := &e.state.ppCommands
+	for _, cc := range in.setList {
+		if d := e.profile.lookup(cc); d != nil && d.pp {
+			l.set(cc, true)
+		}
+	}
+	for _, cc := range in.clearList {
+		l.set(cc, false)
+	}
+	c.persist()
+	return tpm2.RCSuccess
+}
+
+// needsPresence reports whether a command that the platform authorizes needs
+// physical presence.
+func (e *Engine) needsPresence(cc tpm2.CC) bool {
+	return cc == tpm2.CCPPCommands || e.state.ppCommands.has(cc)
+}
 
 type clockSetIn struct{ newTime tpm2.UINT64 }
 

@@ -8,7 +8,7 @@ import (
 
 // primaryCommands are those of Part 3, 24 that make objects.
 var primaryCommands = []command{
-	define(command{cc: tpm2.CCCreatePrimary, retHandle: true, readOnly: true, slow: true,
+	define(command{cc: tpm2.CCCreatePrimary, pp: true, retHandle: true, readOnly: true, slow: true,
 		handles: []handle{{"primaryHandle", aHierarchyOrNull, authUser}},
 	}, (*Engine).createPrimary),
 }

@@ -4,7 +4,7 @@ import "github.com/ashlar-cloud/ashlar/tpm2"
 
 // readOnlyCommands are those of version 1.84, Part 3, 24, on Read-Only mode.
 var readOnlyCommands = []command{
-	define(command{cc: tpm2.CCReadOnlyControl, attrs: tpm2.CCAttrNV, handles: platformHandle}, (*Engine).readOnlyControl),
+	define(command{cc: tpm2.CCReadOnlyControl, pp: true, attrs: tpm2.CCAttrNV, handles: platformHandle}, (*Engine).readOnlyControl),
 }
 
 // refusedReadOnly are the commands that Read-Only mode refuses whatever their

@@ -39,6 +39,9 @@ type command struct {
 	// readOnly: the command changes nothing that Shutdown(STATE) saved, so an
 	// earlier Shutdown stays in force.
 	readOnly bool
+	// pp: PP_Commands may ask for physical presence where the platform authorizes
+	// the command.
+	pp bool
 	// slow: the command may search for primes, so an event loop should run it
 	// elsewhere.
 	slow bool

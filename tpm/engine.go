@@ -84,6 +84,9 @@ type state struct {
 	timing      timing.State
 	countdowns  timing.Countdowns
 	audit       commandAudit
+	// ppCommands are the commands whose authorization by the platform needs
+	// physical presence, besides PP_Commands, whose does always.
+	ppCommands commandList
 
 	started     bool     // TPM2_Startup was done since _TPM_Init
 	orderly     shutdown // the Shutdown in force

@@ -18,6 +18,7 @@ type rig struct {
 	cfg   Config
 
 	locality uint8
+	presence bool   // physical presence is shown
 	durable  []byte // the permanent state as last committed
 }
 
@@ -55,7 +56,7 @@ func (r *rig) power(state []byte) {
 
 // execute runs raw bytes and settles the commit as durable.
 func (r *rig) execute(cmd []byte) []byte {
-	resp, commit := r.e.Execute(Request{Locality: r.locality}, cmd, nil)
+	resp, commit := r.e.Execute(Request{Locality: r.locality, PhysicalPresence: r.presence}, cmd, nil)
 	if commit.Pending() {
 		r.durable = commit.State()
 		commit.Done()

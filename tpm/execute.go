@@ -17,6 +17,9 @@ const headerSize = 10
 type Request struct {
 	// Locality is 0 to 4, or 32 to 255.
 	Locality uint8
+	// PhysicalPresence says that somebody shows to be at the machine, as by a
+	// button on it (Part 1, 13.4). A virtual machine has none; the simulator does.
+	PhysicalPresence bool
 	// Cancel is closed to stop the command where it can be stopped
 	// (TPM_RC_CANCELED); may be nil.
 	Cancel <-chan struct{}

@@ -43,6 +43,7 @@ var sections = []section{
 	{0x0106, 1, permanentKind, func(e *Engine, c *tpm2.Codec) { e.state.objects.WalkPermanent(c) }},
 	{0x0107, 1, permanentKind, (*Engine).walkPermanent},
 	{0x0108, 1, permanentKind, func(e *Engine, c *tpm2.Codec) { e.state.audit.WalkPermanent(c) }},
+	{0x0109, 1, permanentKind, (*Engine).walkPresence},
 
 	{0x0201, 1, stateKind, func(e *Engine, c *tpm2.Codec) { e.state.hierarchies.WalkState(c) }},
 	{0x0202, 1, stateKind, func(e *Engine, c *tpm2.Codec) { e.state.timing.WalkState(c) }},
@@ -74,6 +75,14 @@ func (e *Engine) walkPermanent(c *tpm2.Codec) {
 	c.U64(&e.state.resets)
 	c.U64(&e.state.generation)
 	c.U32(&e.state.algorithmSet)
+}
+
+// walkPresence visits the commands that need physical presence.
+func (e *Engine) walkPresence(c *tpm2.Codec) {
+	e.state.ppCommands.Walk(c)
+	if e.state.ppCommands.has(tpm2.CCPPCommands) {
+		c.Fail(tpm2.RCValue)
+	}
 }
 
 // walkState visits the engine's own part of what Shutdown(STATE) saves.
