@@ -141,7 +141,7 @@ func TestInfoIsTrue(t *testing.T) {
 	if err := json.Unmarshal(Info(InfoSpecification|InfoAttributes, r.host.Profile()), &got); err != nil {
 		t.Fatal(err)
 	}
-	if rev := property(0x102); rev != uint32(got.Specification.Revision) {
+	if rev := property(0x102); rev != got.Specification.Revision {
 		t.Errorf("revision %d, TPM says %d", got.Specification.Revision, rev)
 	}
 	// IBM is "IBM" to the TPM and 0x1014, its PCI vendor, to libtpms.

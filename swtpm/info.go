@@ -19,18 +19,12 @@ const (
 	InfoRules         uint64 = 1 << 7 // libtpms' runtime attributes
 )
 
-// What an EK certificate says of the TPM; a test compares it with what
-// TPM2_GetCapability answers.
-const (
-	specFamily   = "2.0"
-	specLevel    = 0
-	specRevision = 164
-)
-
+// specification and attributes are what an EK certificate says of the TPM; a
+// test compares them with what TPM2_GetCapability answers.
 type specification struct {
 	Family   string `json:"family"`
-	Level    int    `json:"level"`
-	Revision int    `json:"revision"`
+	Level    uint32 `json:"level"`
+	Revision uint32 `json:"revision"`
 }
 
 type attributes struct {
@@ -61,7 +55,8 @@ type info struct {
 func Info(flags uint64, p *tpm.Profile) []byte {
 	var i info
 	if flags&InfoSpecification != 0 {
-		i.Specification = &specification{specFamily, specLevel, specRevision}
+		level, revision, _, _ := p.Specification()
+		i.Specification = &specification{"2.0", level, revision}
 	}
 	if flags&InfoAttributes != 0 {
 		i.Attributes = &attributes{manufacturerID, firmwareVersion, "swtpm"}

@@ -160,6 +160,17 @@ func TestProfileRestrictions(t *testing.T) {
 	}
 }
 
+// TestProfileSpecification: the specification that a profile follows.
+func TestProfileSpecification(t *testing.T) {
+	for name, want := range map[string][2]uint32{"null": {164, 2021}, "default-v1": {183, 2024}, "ashlar-v1": {184, 2025}} {
+		r := chosenRig(t, `{"Name":"`+name+`"}`)
+		_, d := capability(t, r.execute(capabilityCmd(tpm2.CapTPMProperties, uint32(tpm2.PTRevision), 3)))
+		if got := [2]uint32{d.Properties[0].Value, d.Properties[2].Value}; got != want {
+			t.Errorf("%s follows %v, want %v", name, got, want)
+		}
+	}
+}
+
 // TestProfileIsKept makes a TPM with a profile and looks at it from outside.
 func TestProfileIsKept(t *testing.T) {
 	text := `{"Name":"custom:small","Description":"what a test needs","Commands":"` + commandsNull +

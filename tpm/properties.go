@@ -8,8 +8,9 @@ import (
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
-// The library specification that the TPM follows, as libtpms 0.9.2 states it,
-// and the PC Client platform: level, revision (times 100), and the date.
+// The library specification that a TPM with the null profile follows, as libtpms
+// 0.9.2 states it, and the PC Client platform: level, revision (times 100), and
+// the date.
 const (
 	specFamily    = 0x322E3000 // "2.0"
 	specLevel     = 0
@@ -17,6 +18,19 @@ const (
 	specDayOfYear = 75
 	specYear      = 2021
 )
+
+// Specification is the level and revision (times 100) of the library
+// specification that the profile says it follows, and its date: for the profiles
+// of libtpms what libtpms says.
+func (p *Profile) Specification() (level, revision, dayOfYear, year uint32) {
+	switch {
+	case p.level == levelNull:
+		return specLevel, specRevision, specDayOfYear, specYear
+	case p.level <= levelLast:
+		return 0, 183, 25, 2024
+	}
+	return 0, 184, 79, 2025
+}
 
 // Bits of TPMA_PERMANENT (Part 2, 8.6), TPMA_STARTUP_CLEAR (8.7) and
 // TPMA_MEMORY (8.8).
@@ -60,13 +74,14 @@ func (e *Engine) propertiesFrom(p tpm2.PT) []tpm2.TaggedProperty {
 // fixedProperties are those that a TPM keeps while it runs.
 func (e *Engine) fixedProperties() []tpm2.TaggedProperty {
 	commands := uint32(e.profile.enabled.count())
+	level, revision, dayOfYear, year := e.profile.Specification()
 	list := make([]tpm2.TaggedProperty, 0, ptGroup/4)
 	list = append(list, []tpm2.TaggedProperty{
 		{Property: tpm2.PTFamilyIndicator, Value: specFamily},
-		{Property: tpm2.PTLevel, Value: specLevel},
-		{Property: tpm2.PTRevision, Value: specRevision},
-		{Property: tpm2.PTDayOfYear, Value: specDayOfYear},
-		{Property: tpm2.PTYear, Value: specYear},
+		{Property: tpm2.PTLevel, Value: level},
+		{Property: tpm2.PTRevision, Value: revision},
+		{Property: tpm2.PTDayOfYear, Value: dayOfYear},
+		{Property: tpm2.PTYear, Value: year},
 	}...)
 	list = append(list, identityProperties...)
 	return append(list, []tpm2.TaggedProperty{
