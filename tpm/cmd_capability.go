@@ -61,7 +61,7 @@ func (e *Engine) getCapability(_ *call, in *getCapabilityIn, out *getCapabilityO
 	case tpm2.CapCommands:
 		d.Commands = page(e.commandsFrom(tpm2.CC(property)), count, 4, more)
 	case tpm2.CapPPCommands:
-		d.CCs = page(e.state.ppCommands.with(tpm2.CCPPCommands).from(tpm2.CC(property)), count, 4, more)
+		d.CCs = page(e.presenceList().from(tpm2.CC(property)), count, 4, more)
 	case tpm2.CapAuditCommands:
 		d.CCs = page(e.state.audit.list().from(tpm2.CC(property)), count, 4, more)
 	case tpm2.CapPCRs:

@@ -87,6 +87,9 @@ func (e *Engine) ppCommands(c *call, in *ppCommandsIn, _ *none) tpm2.RC {
 	return tpm2.RCSuccess
 }
 
+// presenceList is the commands that need physical presence.
+func (e *Engine) presenceList() commandList { return e.state.ppCommands.with(tpm2.CCPPCommands) }
+
 // needsPresence reports whether a command that the platform authorizes needs
 // physical presence.
 func (e *Engine) needsPresence(cc tpm2.CC) bool {

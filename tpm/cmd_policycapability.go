@@ -67,7 +67,7 @@ func (e *Engine) capabilityEntry(capability tpm2.Cap, property uint32) ([]byte, 
 		}
 		return nil, tpm2.RCSuccess
 	case tpm2.CapPPCommands:
-		return nil, tpm2.RCSuccess
+		return entry(e.presenceList(), func(cc *tpm2.CC) bool { return uint32(*cc) == property }), tpm2.RCSuccess
 	case tpm2.CapAuditCommands:
 		return entry(e.state.audit.list(), func(cc *tpm2.CC) bool { return uint32(*cc) == property }), tpm2.RCSuccess
 	case tpm2.CapTPMProperties:

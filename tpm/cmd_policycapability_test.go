@@ -61,6 +61,7 @@ func TestPolicyCapabilityCompares(t *testing.T) {
 		{[]byte{0x01, 0xA0}, 2, eq, tpm2.CapCommands, 0x1A0, 0},
 		{nil, 0, eq, tpm2.CapCommands, 0x12F, tpm2.RCPolicy},
 		{nil, 0, neq, tpm2.CapPPCommands, 0x12F, 0},
+		{u32(uint32(tpm2.CCPPCommands)), 0, eq, tpm2.CapPPCommands, uint32(tpm2.CCPPCommands), 0},
 		{u32(uint32(tpm2.CCSetCommandCodeAuditStatus)), 0, eq, tpm2.CapAuditCommands, uint32(tpm2.CCSetCommandCodeAuditStatus), 0},
 		{nil, 0, eq, tpm2.CapAuditCommands, uint32(tpm2.CCGetRandom), tpm2.RCPolicy},
 		{nil, 0, neq, tpm2.CapPCRs, 0, tpm2.RCValue.P(4)},
