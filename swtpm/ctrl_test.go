@@ -122,6 +122,33 @@ func TestControlInfo(t *testing.T) {
 	}
 }
 
+// TestControlInfoInParts reads more than one answer holds.
+func TestControlInfoInParts(t *testing.T) {
+	r := newRig(t, t.TempDir(), nil)
+	r.control("00000002 00000000", "00000000")
+	var text []byte
+	for total := uint32(1); uint32(len(text)) < total; {
+		cmd := binary.BigEndian.AppendUint32(unhex("00000012 00000000000000ff"), uint32(len(text)))
+		head := exchange(t, r.ctrl, append(cmd, 0, 0, 0, 0), 12)
+		part := make([]byte, word(head[8:]))
+		if total = word(head[4:]); word(head) != 0 || len(part) == 0 || len(part) > maxInfo {
+			t.Fatalf("GET_INFO from %d: %x", len(text), head)
+		}
+		if _, err := io.ReadFull(r.ctrl, part); err != nil {
+			t.Fatal(err)
+		}
+		text = append(text, part...)
+	}
+	var v struct {
+		ActiveProfile     struct{ Name string }
+		AvailableProfiles []struct{ Name string }
+	}
+	if err := json.Unmarshal(bytes.TrimRight(text, "\x00"), &v); err != nil || len(text) <= maxInfo ||
+		v.ActiveProfile.Name != "null" || len(v.AvailableProfiles) != 5 {
+		t.Errorf("%d bytes, %+v: %v", len(text), v, err)
+	}
+}
+
 // TestInfoIsTrue compares GET_INFO with what the TPM itself says.
 func TestInfoIsTrue(t *testing.T) {
 	r := newRig(t, t.TempDir(), nil)

@@ -17,12 +17,16 @@ import (
 // transient slots and once with sequences, and "state", after Shutdown(STATE).
 var goldenFiles = []string{"permanent", "volatile", "sequences", "state"}
 
+// goldenTimeout is what a countdown timer of the golden TPM is set to, in
+// seconds.
+const goldenTimeout = 1 << 31
+
 // makeGolden makes them.
 func makeGolden(t *testing.T) map[string][]byte {
 	t.Helper()
 	r := &rig{t: t, clock: new(clock.Manual)}
 	r.cfg = Config{Clock: r.clock, Entropy: entropy.Replay(2026)}
-	state, err := Manufacture(r.cfg, Options{Profile: builtinProfile("default-v2")})
+	state, err := Manufacture(r.cfg, Options{Profile: fullProfile})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,6 +37,7 @@ func makeGolden(t *testing.T) map[string][]byte {
 	r.goldenSettings()
 	r.goldenSessions()
 	r.goldenTransients()
+	r.all(frame(tpm2.CCACTSetTimeout, []tpm2.Handle{act2}, password(""), u32(goldenTimeout)))
 	files := map[string][]byte{"permanent": r.durable, "volatile": r.e.SaveVolatile()}
 	r.goldenSequences()
 	files["sequences"] = r.e.SaveVolatile()

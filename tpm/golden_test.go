@@ -85,6 +85,9 @@ func TestGoldenState(t *testing.T) {
 	r.power(golden(t, "state"))
 	r.must(tpm2.RCSuccess, tpm2.CCStartup, nil, nil, u16(uint16(tpm2.SUState)))
 	r.checkGoldenPCRs(true)
+	if d := r.timer(act2); d.Timeout < goldenTimeout-60 || d.Timeout > goldenTimeout {
+		t.Errorf("after Startup(STATE) the countdown timer has %d seconds", d.Timeout)
+	}
 	if loaded, active := r.e.state.sessions.Counts(); loaded != 0 || active != 1 {
 		t.Errorf("after Startup(STATE) %d sessions are loaded and %d active, want 0 and 1", loaded, active)
 	}
@@ -96,6 +99,9 @@ func TestGoldenState(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.checkGoldenPCRs(false)
+		if d := r.timer(act2); d.Timeout > goldenTimeout {
+			t.Errorf("%s: the countdown timer has %d seconds", name, d.Timeout)
+		}
 		if loaded, active := r.e.state.sessions.Counts(); loaded != 2 || active != 3 {
 			t.Errorf("%s: %d sessions loaded and %d active, want 2 and 3", name, loaded, active)
 		}

@@ -123,10 +123,11 @@ func parseProfile(s string) (*tpm.Profile, error) {
 }
 
 type tpmStartOptions struct {
-	state string
-	port  int
-	mssim bool
-	json  bool
+	state   string
+	profile string
+	port    int
+	mssim   bool
+	json    bool
 }
 
 func newTPMStartCmd() *cobra.Command {
@@ -148,7 +149,14 @@ cannot be had, with the reason. 2: misuse.`,
 			if o.port < 1 || o.port > 65534 {
 				return fmt.Errorf("--port %d is not between 1 and 65534", o.port)
 			}
-			if err := runTPM(cmd, &o); err != nil {
+			var p *tpm.Profile
+			if o.profile != "" {
+				var err error
+				if p, err = parseProfile(o.profile); err != nil {
+					return err
+				}
+			}
+			if err := runTPM(cmd, &o, p); err != nil {
 				return refuse(err.Error())
 			}
 			return nil
@@ -156,13 +164,14 @@ cannot be had, with the reason. 2: misuse.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.state, "state", "", "keep the state in `DIR`")
+	f.StringVar(&o.profile, "profile", "", "the `NAME` of a new TPM's profile, or one as JSON (null)")
 	f.IntVar(&o.port, "port", 2321, "command port; the port after it is the control channel's")
 	f.BoolVar(&o.json, "json", false, "when it is ready, write one JSON object with its TCTI and its state")
 	f.BoolVar(&o.mssim, "mssim", false, "speak the simulator's protocol (TCTI mssim) instead of swtpm's")
 	return cmd
 }
 
-func runTPM(cmd *cobra.Command, o *tpmStartOptions) error {
+func runTPM(cmd *cobra.Command, o *tpmStartOptions, profile *tpm.Profile) error {
 	if o.state == "" {
 		dir, err := os.MkdirTemp("", "ashlar-tpm-")
 		if err != nil {
@@ -182,7 +191,7 @@ func runTPM(cmd *cobra.Command, o *tpmStartOptions) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	server.Host = swtpm.NewHost(swtpm.Config{Dir: dir, Log: log,
+	server.Host = swtpm.NewHost(swtpm.Config{Dir: dir, Log: log, Profile: profile,
 		Engine: tpm.Config{Clock: clock.NewSystem(), Entropy: rand.Reader, Log: log}})
 	if err := server.Host.Start(); err != nil {
 		return errors.Join(err, server.Host.Close())
