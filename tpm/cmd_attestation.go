@@ -8,8 +8,8 @@ import (
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
-// attestationCommands are those of Part 3, 18. They report the Clock, so an
-// earlier Shutdown does not stay in force: none is readOnly.
+// attestationCommands are those of Part 3, 18. They report the Clock, so that
+// one that is signed ends a Shutdown: none is readOnly.
 var attestationCommands = []command{
 	define(command{cc: tpm2.CCCertify, handles: []handle{
 		{"objectHandle", anObject, authAdmin}, {"signHandle", anObjectOrNull, authUser},
@@ -55,6 +55,7 @@ func (e *Engine) newAttestation(kind tpm2.ST, c *call, signHandle int, scheme tp
 	}
 	a.Type, a.ExtraData = kind, data
 	a.ClockInfo, a.FirmwareVersion = e.state.timing.ClockInfo(), FirmwareVersion
+	c.endsShutdown = a.signer != nil
 	if a.signer == nil {
 		a.QualifiedSigner = binary.BigEndian.AppendUint32(nil, uint32(tpm2.RHNull))
 	} else {

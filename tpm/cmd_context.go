@@ -34,6 +34,7 @@ const (
 
 // contextSave is TPM2_ContextSave (Part 3, 28.2).
 func (e *Engine) contextSave(c *call, _ *none, out *savedContext) tpm2.RC {
+	c.endsShutdown = true
 	x := &out.Context
 	h := c.handles[0]
 	o := c.objects[0]
@@ -86,7 +87,7 @@ func (e *Engine) loadSession(c *call, x *tpm2.Context) tpm2.RC {
 	if id, ok := e.state.sessions.SavedID(x.SavedHandle); !ok || id != x.Sequence {
 		return tpm2.RCHandle.P(1)
 	}
-	c.handle = sess.Handle
+	c.handle, c.endsShutdown = sess.Handle, true
 	return e.state.sessions.Restore(sess)
 }
 

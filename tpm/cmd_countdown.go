@@ -42,6 +42,7 @@ func (e *Engine) countdownsFrom(h tpm2.Handle) (list []tpm2.ACTData) {
 // actSetTimeout is TPM2_ACT_SetTimeout (version 1.59, Part 3, 33). It is never
 // TPM_RC_RETRY: a change is there at once.
 func (e *Engine) actSetTimeout(c *call, in *uint32Param, _ *none) tpm2.RC {
+	c.endsShutdown = true
 	return e.state.countdowns.Set(countdownNumber(c.handles[0]), e.state.timing.Time, uint32(in.value)).P(1)
 }
 

@@ -52,7 +52,7 @@ func (e *Engine) hierarchyControl(c *call, in *hierarchyControlIn, _ *none) tpm2
 	if *selected == on {
 		return tpm2.RCSuccess
 	}
-	*selected = on
+	*selected, c.endsShutdown = on, true
 	if !on && enable != tpm2.RHPlatformNV {
 		e.state.objects.FlushHierarchy(enable, false)
 	}
@@ -67,7 +67,8 @@ func (p *hierarchyChangeAuthIn) Walk(c *tpm2.Codec) { c.Param(&p.newAuth) }
 // hierarchyChangeAuth is TPM2_HierarchyChangeAuth (Part 3, 24.8).
 func (e *Engine) hierarchyChangeAuth(c *call, in *hierarchyChangeAuthIn, _ *none) tpm2.RC {
 	e.state.hierarchies.Get(c.handles[0]).Auth = trimAuth(in.newAuth)
-	c.persistIf(c.handles[0] != tpm2.RHPlatform)
+	c.endsShutdown = c.handles[0] == tpm2.RHPlatform
+	c.persistIf(!c.endsShutdown)
 	return tpm2.RCSuccess
 }
 
@@ -89,12 +90,14 @@ func (e *Engine) setPrimaryPolicy(c *call, in *setPrimaryPolicyIn, _ *none) tpm2
 		return tpm2.RCSize.P(1)
 	}
 	if isCountdown(c.handles[0]) {
+		c.endsShutdown = true
 		e.state.countdowns.SetPolicy(countdownNumber(c.handles[0]), alg, in.authPolicy)
 		return tpm2.RCSuccess
 	}
 	h := e.state.hierarchies.Get(c.handles[0])
 	h.PolicyAlg, h.Policy = alg, slices.Clone(in.authPolicy)
-	c.persistIf(c.handles[0] != tpm2.RHPlatform)
+	c.endsShutdown = c.handles[0] == tpm2.RHPlatform
+	c.persistIf(!c.endsShutdown)
 	return tpm2.RCSuccess
 }
 
@@ -116,6 +119,7 @@ func (e *Engine) clear(c *call, _ *none, _ *none) tpm2.RC {
 	s.audit.counter = 0
 	s.pcrs.Touch()
 	s.pcrs.Auth = nil
+	c.endsShutdown = true
 	c.persist()
 	return tpm2.RCSuccess
 }

@@ -44,6 +44,7 @@ func (e *Engine) pcrExtend(c *call, in *pcrExtendIn, _ *none) tpm2.RC {
 	if !pcr.ExtendAllowed(h.Index(), c.req.Locality) {
 		return tpm2.RCLocality
 	}
+	c.endsShutdown = pcr.Saved(h.Index())
 	for _, d := range in.digests {
 		e.state.pcrs.Extend(h.Index(), d.Hash, d.Digest)
 	}
@@ -66,6 +67,7 @@ func (e *Engine) pcrEvent(c *call, in *pcrEventIn, out *pcrEventOut) tpm2.RC {
 	if h != tpm2.RHNull && !pcr.ExtendAllowed(h.Index(), c.req.Locality) {
 		return tpm2.RCLocality
 	}
+	c.endsShutdown = h != tpm2.RHNull && pcr.Saved(h.Index())
 	for _, alg := range tpm2.HashAlgs() {
 		d := alg.Digest(in.eventData)
 		out.digests = append(out.digests, tpm2.HA{Hash: alg, Digest: d})
@@ -136,7 +138,7 @@ func (e *Engine) pcrReset(c *call, _ *none, _ *none) tpm2.RC {
 	if !pcr.ResetAllowed(n, c.req.Locality) {
 		return tpm2.RCLocality
 	}
-	e.state.pcrs.Reset(n)
+	e.state.pcrs.Reset(n) // none that Shutdown saves
 	return tpm2.RCSuccess
 }
 
@@ -180,5 +182,6 @@ func (e *Engine) pcrSetAuthValue(c *call, in *pcrSetAuthValueIn, _ *none) tpm2.R
 		return tpm2.RCValue
 	}
 	e.state.pcrs.Auth = trimAuth(in.auth)
+	c.endsShutdown = true
 	return tpm2.RCSuccess
 }

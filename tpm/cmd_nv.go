@@ -81,6 +81,13 @@ func (c *call) persistIf(durable bool) {
 	}
 }
 
+// wrote notes that an Index was written: what of an orderly one is not durable
+// ends a Shutdown.
+func (c *call) wrote(x *nv.Index, durable bool) {
+	c.endsShutdown = x.Is(tpm2.NVOrderly)
+	c.persistIf(durable)
+}
+
 type nvReadPublicOut struct {
 	public tpm2.SizedNVPublic
 	name   tpm2.Name
@@ -128,7 +135,7 @@ func (e *Engine) nvWrite(c *call, in *nvWriteIn, _ *none) tpm2.RC {
 	if len(in.data) > size-offset || x.Is(tpm2.NVWriteAll) && len(in.data) < size {
 		return tpm2.RCNVRange
 	}
-	c.persistIf(e.state.nv.Write(x, offset, in.data))
+	c.wrote(x, e.state.nv.Write(x, offset, in.data))
 	return tpm2.RCSuccess
 }
 
@@ -141,7 +148,7 @@ func (e *Engine) nvIncrement(c *call, _ *none, _ *none) tpm2.RC {
 	if x.Type() != tpm2.NTCounter {
 		return tpm2.RCAttributes.H(2)
 	}
-	c.persistIf(e.state.nv.Increment(x))
+	c.wrote(x, e.state.nv.Increment(x))
 	return tpm2.RCSuccess
 }
 
@@ -162,7 +169,7 @@ func (e *Engine) nvExtend(c *call, in *nvExtendIn, _ *none) tpm2.RC {
 	if x.Type() != tpm2.NTExtend {
 		return tpm2.RCAttributes.H(2)
 	}
-	c.persistIf(e.state.nv.Extend(x, in.data))
+	c.wrote(x, e.state.nv.Extend(x, in.data))
 	return tpm2.RCSuccess
 }
 

@@ -51,7 +51,7 @@ func (e *Engine) nvSetBits(c *call, in *nvSetBitsIn, _ *none) tpm2.RC {
 	if x.Type() != tpm2.NTBits {
 		return tpm2.RCAttributes.H(2)
 	}
-	c.persistIf(e.state.nv.SetBits(x, uint64(in.bits)))
+	c.wrote(x, e.state.nv.SetBits(x, uint64(in.bits)))
 	return tpm2.RCSuccess
 }
 

@@ -32,12 +32,13 @@ func (e *Engine) changeEPS(c *call, _ *none, _ *none) tpm2.RC {
 	h.Enabled = true
 	h.Auth, h.Policy, h.PolicyAlg = nil, nil, tpm2.AlgNull
 	e.state.objects.FlushHierarchy(tpm2.RHEndorsement, true)
+	c.endsShutdown = true
 	c.persist()
 	return tpm2.RCSuccess
 }
 
 // changePPS is TPM2_ChangePPS (Part 3, 24.4). The platform's authorization
-// value stays, and as in libtpms so do its Indices.
+// value stays, and as in libtpms so do its Indices; the PCRs lose their policy.
 func (e *Engine) changePPS(c *call, _ *none, _ *none) tpm2.RC {
 	h := &e.state.hierarchies.Platform
 	if err := h.Renew(e.cfg.Entropy); err != nil {
@@ -45,6 +46,8 @@ func (e *Engine) changePPS(c *call, _ *none, _ *none) tpm2.RC {
 	}
 	h.Policy, h.PolicyAlg = nil, tpm2.AlgNull
 	e.state.objects.FlushHierarchy(tpm2.RHPlatform, true)
+	e.state.pcrs.PolicyAlg, e.state.pcrs.Policy = tpm2.AlgNull, nil
+	c.endsShutdown = true
 	c.persist()
 	return tpm2.RCSuccess
 }

@@ -139,6 +139,7 @@ func (e *Engine) eventSequenceComplete(c *call, in *eventSequenceCompleteIn, out
 	}
 	out.results = s.Update(in.buffer, false).Digests()
 	if h != tpm2.RHNull {
+		c.endsShutdown = pcr.Saved(h.Index())
 		for _, d := range out.results {
 			e.state.pcrs.Extend(int(h), d.Hash, d.Digest)
 		}

@@ -36,8 +36,7 @@ type command struct {
 	attrs tpm2.CCAttributes
 	// write: for a role at an NV Index, the command writes it (IsWriteOperation).
 	write bool
-	// readOnly: the command changes nothing that Shutdown(STATE) saved, so an
-	// earlier Shutdown stays in force.
+	// readOnly: the command changes nothing that Shutdown(STATE) saves.
 	readOnly bool
 	// pp: PP_Commands may ask for physical presence where the platform authorizes
 	// the command.
@@ -133,6 +132,9 @@ type call struct {
 	flush tpm2.Handle
 	// audited: the log of the commands audited gets an entry.
 	audited bool
+	// endsShutdown: the command, if it succeeds, makes a power loss disorderly
+	// again.
+	endsShutdown bool
 	// dirty: the permanent state has changed and must be durable before the
 	// response leaves.
 	dirty bool

@@ -55,13 +55,16 @@ func (c *Commit) Rollback(buf []byte) []byte {
 	return errorResponse(buf, tpm2.RCNVUnavailable)
 }
 
-// revokeShutdown ends a Shutdown that was in force when a command has changed
-// what it saved: a power loss from here on is disorderly, and the durable
-// state must say so before the command's answer is out.
-func (e *Engine) revokeShutdown(c *call) {
+// followShutdown sees to a Shutdown in force when a command has changed the
+// state. Where the reference code ends it (g_clearOrderly), a power loss from
+// here on is disorderly; else what the command has changed is saved with the
+// rest. Either must be durable before the command's answer is out.
+func (e *Engine) followShutdown(c *call) {
 	if e.state.orderly == shutdownNone || c.cmd.readOnly || c.cmd.cc == tpm2.CCShutdown {
 		return
 	}
-	e.state.orderly = shutdownNone
+	if c.endsShutdown {
+		e.state.orderly = shutdownNone
+	}
 	c.persist()
 }

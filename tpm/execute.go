@@ -55,7 +55,7 @@ func (e *Engine) Execute(req Request, cmd, buf []byte) (response []byte, commit 
 		dirty := e.countFailure(c)
 		return errorResponse(buf, rc), e.commit(dirty || healed)
 	}
-	e.revokeShutdown(c)
+	e.followShutdown(c)
 	e.noteProtectedUse(c)
 	return c.response, e.commit(c.dirty || healed)
 }

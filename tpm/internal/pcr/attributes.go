@@ -47,6 +47,9 @@ func ResetAllowed(n int, locality uint8) bool {
 // authorization value and a policy: those of the dynamic OS.
 func Grouped(n int) bool { return n >= 20 && n <= 22 }
 
+// Saved reports whether Shutdown(STATE) saves PCR n.
+func Saved(n int) bool { return attributes[n].save }
+
 // LastProperty is the last property of PCRs there is.
 const LastProperty = tpm2.PTPCRAuth
 
