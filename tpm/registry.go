@@ -61,7 +61,7 @@ const (
 
 // notImplemented says why the engine does not have a command, "" where it has.
 func notImplemented(cc tpm2.CC) string {
-	if _, named := slices.BinarySearch(tpm2.CommandCodes(), cc); !named {
+	if !cc.Known() {
 		return "the specification has no such command"
 	}
 	return notSupported[cc]

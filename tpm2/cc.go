@@ -213,6 +213,9 @@ var ccNames = map[CC]string{
 // ascending order of code.
 func CommandCodes() []CC { return slices.Sorted(maps.Keys(ccNames)) }
 
+// Known reports whether the specification up to version 1.85 has the command.
+func (c CC) Known() bool { return ccNames[c] != "" }
+
 // String gives the command's name in Part 3, without the prefix TPM2_.
 func (c CC) String() string {
 	if n, ok := ccNames[c]; ok {
