@@ -168,6 +168,10 @@ func TestProfileSpecification(t *testing.T) {
 		if got := [2]uint32{d.Properties[0].Value, d.Properties[2].Value}; got != want {
 			t.Errorf("%s follows %v, want %v", name, got, want)
 		}
+		_, d = capability(t, r.execute(capabilityCmd(tpm2.CapTPMProperties, uint32(tpm2.PTMaxCapBuffer), 9)))
+		if n := len(d.Properties); n != 1 && (name != "ashlar-v1" || n != 3) {
+			t.Errorf("%s has %d fixed properties from the last of version 1.59 on", name, n)
+		}
 	}
 }
 

@@ -84,7 +84,7 @@ func (e *Engine) fixedProperties() []tpm2.TaggedProperty {
 		{Property: tpm2.PTYear, Value: year},
 	}...)
 	list = append(list, identityProperties...)
-	return append(list, []tpm2.TaggedProperty{
+	list = append(list, []tpm2.TaggedProperty{
 		{Property: tpm2.PTInputBuffer, Value: tpm2.MaxBufferSize},
 		{Property: tpm2.PTHRTransientMin, Value: object.MaxTransient},
 		{Property: tpm2.PTHRPersistentMin, Value: nv.MinPersistent},
@@ -119,6 +119,11 @@ func (e *Engine) fixedProperties() []tpm2.TaggedProperty {
 		{Property: tpm2.PTModes, Value: 0},
 		{Property: tpm2.PTMaxCapBuffer, Value: tpm2.MaxCapBufferSize},
 	}...)
+	if e.profile.level < levelAshlar {
+		return list
+	}
+	// There are no security versions of the program.
+	return append(list, tpm2.TaggedProperty{Property: tpm2.PTFirmwareSVN}, tpm2.TaggedProperty{Property: tpm2.PTFirmwareMaxSVN})
 }
 
 // variableProperties are those that commands change.

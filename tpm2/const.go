@@ -239,6 +239,8 @@ const (
 	PTNVBufferMax       PT = PTFixed + 44
 	PTModes             PT = PTFixed + 45
 	PTMaxCapBuffer      PT = PTFixed + 46
+	PTFirmwareSVN       PT = PTFixed + 47 // version 1.83
+	PTFirmwareMaxSVN    PT = PTFixed + 48 // version 1.83
 
 	PTVar               PT = 0x200
 	PTPermanent         PT = PTVar + 0
