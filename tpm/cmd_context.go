@@ -84,6 +84,9 @@ func (e *Engine) loadSession(c *call, x *tpm2.Context) tpm2.RC {
 	if rc := e.openContext(x, &sess); rc != tpm2.RCSuccess {
 		return rc.P(1)
 	}
+	if sess.Handle != x.SavedHandle {
+		return tpm2.RCIntegrity.P(1)
+	}
 	if id, ok := e.state.sessions.SavedID(x.SavedHandle); !ok || id != x.Sequence {
 		return tpm2.RCHandle.P(1)
 	}

@@ -290,43 +290,6 @@ func sectionsOf(t *testing.T, b []byte) *blob.Envelope {
 	return e
 }
 
-// FuzzVolatile resumes altered volatile states: an error, or a TPM that answers
-// and whose own state loads again.
-func FuzzVolatile(f *testing.F) {
-	cfg := Config{Clock: new(clock.Manual), Entropy: entropy.Replay(7)}
-	permanent, volatile := golden(f, "permanent"), golden(f, "volatile")
-	env, err := blob.Decode(volatile)
-	if err != nil {
-		f.Fatal(err)
-	}
-	for i, s := range env.Sections {
-		f.Add(uint8(i), s.Data)
-	}
-	commands := append(equipment(), shutdownCmd(tpm2.SUState), frame(tpm2.CCPCRRead, nil, nil, u32(1), []byte{0, 11, 3, 1, 4, 0}))
-	f.Fuzz(func(t *testing.T, i uint8, data []byte) {
-		env, err := blob.Decode(volatile)
-		if err != nil {
-			t.Fatal(err)
-		}
-		env.Sections[int(i)%len(env.Sections)].Data = data
-		e, err := Resume(cfg, permanent, env.Encode())
-		if err != nil {
-			return
-		}
-		failed := e.failed // as the state may say
-		for _, cmd := range commands {
-			resp, commit := e.Execute(Request{}, cmd, nil)
-			commit.Done()
-			if !failed {
-				checkResponse(t, cmd, resp)
-			}
-		}
-		if _, err := Resume(cfg, e.Permanent(), e.SaveVolatile()); err != nil {
-			t.Fatalf("the state does not load again: %v", err)
-		}
-	})
-}
-
 // TestFullestStateFits fills the NV memory, the persistent handles and the slots:
 // what is saved must fit the envelope with room for what is to come.
 func TestFullestStateFits(t *testing.T) {

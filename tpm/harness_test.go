@@ -5,9 +5,6 @@ import (
 	"encoding/binary"
 	"testing"
 
-	"github.com/ashlar-cloud/ashlar/internal/blob"
-	"github.com/ashlar-cloud/ashlar/internal/clock"
-	"github.com/ashlar-cloud/ashlar/internal/entropy"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
@@ -207,75 +204,4 @@ var fullProfile = builtinProfile("ashlar-v1")
 func fullRig(t *testing.T, start bool) *rig {
 	t.Helper()
 	return newRigOf(t, fullProfile, start)
-}
-
-// FuzzExecute runs a list of commands on a fresh TPM: no panic, a well-formed
-// answer, and a state that loads again.
-func FuzzExecute(f *testing.F) {
-	cfg := Config{Clock: new(clock.Manual), Entropy: entropy.Replay(7)}
-	fresh, err := Manufacture(cfg, Options{Profile: fullProfile})
-	if err != nil {
-		f.Fatal(err)
-	}
-	start := frame(tpm2.CCStartup, nil, nil, u16(0))
-	for i := range registry.list {
-		if d := &registry.list[i]; !d.slow {
-			f.Add(sampleFrame(d))
-		}
-	}
-	f.Fuzz(func(t *testing.T, in []byte) {
-		e, err := New(cfg, fresh)
-		if err != nil {
-			t.Fatal(err)
-		}
-		e.Execute(Request{}, start, nil)
-		e.pending = false
-		for range 8 {
-			n := len(in)
-			if n >= 6 {
-				if size := int(binary.BigEndian.Uint32(in[2:])); size >= headerSize && size < n {
-					n = size
-				}
-			}
-			resp, commit := e.Execute(Request{}, in[:n], nil)
-			checkResponse(t, in[:n], resp)
-			commit.Done()
-			if in = in[n:]; len(in) == 0 {
-				break
-			}
-		}
-		if _, err := Resume(cfg, e.Permanent(), e.SaveVolatile()); err != nil {
-			t.Fatalf("the state does not load again: %v", err)
-		}
-	})
-}
-
-// FuzzState loads altered states: an error or a TPM that answers.
-func FuzzState(f *testing.F) {
-	cfg := Config{Clock: new(clock.Manual), Entropy: entropy.Replay(7)}
-	fresh, err := Manufacture(cfg, Options{Profile: fullProfile})
-	if err != nil {
-		f.Fatal(err)
-	}
-	env, err := blob.Decode(fresh)
-	if err != nil {
-		f.Fatal(err)
-	}
-	for i, s := range env.Sections {
-		f.Add(uint8(i), s.Data)
-	}
-	start := frame(tpm2.CCStartup, nil, nil, u16(0))
-	f.Fuzz(func(t *testing.T, i uint8, data []byte) {
-		env, err := blob.Decode(fresh)
-		if err != nil {
-			t.Fatal(err)
-		}
-		env.Sections[int(i)%len(env.Sections)].Data = data
-		e, err := New(cfg, env.Encode())
-		if err != nil {
-			return
-		}
-		resp, _ := e.Execute(Request{}, start, nil)
-		checkResponse(t, start, resp)
-	})
 }

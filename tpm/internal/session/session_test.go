@@ -217,11 +217,12 @@ func TestWalk(t *testing.T) {
 	full := create(t, &s, true)
 	full.Trial, full.DABound, full.LockoutBound = true, true, true
 	full.NonceTPM, full.SessionKey, full.Bound = tpm2.Digest{1}, tpm2.Digest{2}, tpm2.Digest{3}
-	full.StartTime, full.Epoch = 4, 5
-	full.Policy = Policy{Digest: tpm2.Digest{6}, CommandCode: tpm2.CCUnseal, Locality: 7, AuthValueNeeded: true,
+	full.StartTime, full.Epoch, full.AuthHash = 4, 5, tpm2.AlgSHA1
+	full.Policy = Policy{Digest: make(tpm2.Digest, 20), CommandCode: tpm2.CCUnseal, Locality: 7, AuthValueNeeded: true,
 		PasswordNeeded: true, PCRCounter: 1 << 40, Timeout: 9, PPRequired: true, CheckNVWritten: true, NVWritten: true,
 		CPHash: tpm2.Digest{10}, NameHash: tpm2.Digest{11}, TemplateHash: tpm2.Digest{12}, ParametersHash: tpm2.Digest{13}}
-	save(t, &s, create(t, &s, false).Handle)
+	save(t, &s, usableSession(create(t, &s, false)).Handle)
+	usableSession(create(t, &s, false))
 	got := walk(t, &s)
 	if p := &got.Get(full.Handle).Policy; p.PCRCounter != 1<<40 || !p.NVWritten || !p.AuthValueNeeded {
 		t.Errorf("%+v", p)
@@ -230,21 +231,35 @@ func TestWalk(t *testing.T) {
 	walk(t, &empty)
 }
 
+// usableSession gives a session what StartAuthSession gives every one.
+func usableSession(s *Session) *Session {
+	s.AuthHash, s.NonceTPM = tpm2.AlgSHA256, make(tpm2.Digest, 16)
+	if s.IsPolicy() {
+		s.Policy.Digest = make(tpm2.Digest, 32)
+	}
+	return s
+}
+
 // TestWalkRefuses decodes states that no TPM has.
 func TestWalkRefuses(t *testing.T) {
 	for name, change := range map[string]func(*State){
+		"none of them":                       func(*State) {},
 		"a loaded session of a free number":  func(s *State) { s.active[0] = slot{} },
 		"a loaded session of a saved number": func(s *State) { s.active[0].state = saved },
-		"two sessions of one number":         func(s *State) { s.Loaded[1].Handle = tpm2.PolicySessionFirst },
+		"two sessions of one number":         func(s *State) { s.Loaded[1].Handle = s.Loaded[0].Handle },
 		"a number beyond the last":           func(s *State) { s.Loaded[0].Handle = tpm2.HMACSessionFirst + MaxActive },
 		"another kind of handle":             func(s *State) { s.Loaded[0].Handle = tpm2.TransientFirst },
 		"an unknown state":                   func(s *State) { s.active[3].state = 3 },
 		"a context from the future":          func(s *State) { s.active[3] = slot{saved, s.next} },
 		"the next context 0":                 func(s *State) { s.next = 0 },
+		"no hash algorithm":                  func(s *State) { s.Loaded[0].AuthHash = tpm2.AlgNull },
+		"no nonce":                           func(s *State) { s.Loaded[0].NonceTPM = nil },
+		"a policy of another hash":           func(s *State) { s.Loaded[2].Policy.Digest = make(tpm2.Digest, 20) },
 	} {
 		s := New()
-		create(t, &s, false)
-		create(t, &s, false)
+		usableSession(create(t, &s, false))
+		usableSession(create(t, &s, false))
+		usableSession(create(t, &s, true))
 		change(&s)
 		enc := tpm2.NewEncoder(nil)
 		s.WalkState(&enc)
@@ -253,8 +268,8 @@ func TestWalkRefuses(t *testing.T) {
 		dec := tpm2.NewDecoder(enc.Output())
 		got.WalkState(&dec)
 		got.WalkVolatile(&dec)
-		if dec.RC() == tpm2.RCSuccess && enc.RC() == tpm2.RCSuccess {
-			t.Errorf("%s is taken", name)
+		if taken := dec.RC() == tpm2.RCSuccess && enc.RC() == tpm2.RCSuccess; taken != (name == "none of them") {
+			t.Errorf("%s: taken %v", name, taken)
 		}
 	}
 }

@@ -19,8 +19,19 @@ func (s *Session) Walk(c *tpm2.Codec) {
 	c.U64(&s.StartTime)
 	c.U32(&s.Epoch)
 	if c.Decoding() {
+		if s.Handle != 0 && !s.consistent() {
+			c.Fail(tpm2.RCValue)
+		}
 		s.own()
 	}
+}
+
+// consistent reports whether decoded fields are those of a session that
+// StartAuthSession makes.
+func (s *Session) consistent() bool {
+	size := s.AuthHash.DigestSize()
+	return s.Handle.IsSession() && size != 0 && len(s.NonceTPM) != 0 &&
+		(!s.IsPolicy() || len(s.Policy.Digest) == size)
 }
 
 // walkDigest visits the digest of the policy or of the audit: a session has at
