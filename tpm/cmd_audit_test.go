@@ -7,6 +7,9 @@ import (
 	"slices"
 	"testing"
 
+	gotpm "github.com/google/go-tpm/tpm2"
+	"github.com/google/go-tpm/tpm2/transport"
+
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
@@ -296,5 +299,53 @@ func TestAuditedAfterShutdown(t *testing.T) {
 	r.must(tpm2.RCSuccess, tpm2.CCStartup, nil, nil, u16(1))
 	if !bytes.Equal(r.e.state.audit.digest, digest) {
 		t.Error("the log misses a command")
+	}
+}
+
+// TestAuditOfAClient: a client's own record of the commands that it has audited,
+// in a session with a key, is what the TPM attests.
+func TestAuditOfAClient(t *testing.T) {
+	p := newTwins(t)
+	for name, tpm := range map[string]transport.TPM{"ours": p.gotpm(), "swtpm": p.o.gotpm()} {
+		t.Run(name, func(t *testing.T) {
+			srk, created := primary(t, tpm, gotpm.TPMRHOwner, gotpm.ECCSRKTemplate)
+			defer flush(t, tpm, srk.Handle)
+			pub, err := created.OutPublic.Contents()
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, end, err := gotpm.HMACSession(tpm, gotpm.TPMAlgSHA384, 32, gotpm.AuditExclusive(), gotpm.Salted(srk.Handle, *pub))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer end()
+			record, err := gotpm.NewAudit(gotpm.TPMAlgSHA384)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range 5 {
+				cmd := gotpm.GetCapability{Capability: gotpm.TPMCapTPMProperties, Property: uint32(gotpm.TPMPTFamilyIndicator) + uint32(i), PropertyCount: 1}
+				rsp, err := cmd.Execute(tpm, s)
+				wantRC(t, "GetCapability", err, tpm2.RCSuccess)
+				if err := gotpm.AuditCommand(record, cmd, rsp); err != nil {
+					t.Fatal(err)
+				}
+			}
+			empty := gotpm.AuthHandle{Handle: gotpm.TPMRHEndorsement, Auth: gotpm.PasswordAuth(nil)}
+			rsp, err := gotpm.GetSessionAuditDigest{PrivacyAdminHandle: empty,
+				SignHandle: gotpm.AuthHandle{Handle: gotpm.TPMRHNull, Auth: gotpm.PasswordAuth(nil)}, SessionHandle: s.Handle()}.Execute(tpm)
+			wantRC(t, "GetSessionAuditDigest", err, tpm2.RCSuccess)
+			info, err := rsp.AuditInfo.Contents()
+			if err != nil {
+				t.Fatal(err)
+			}
+			audit, err := info.Attested.SessionAudit()
+			if err != nil || !bytes.Equal(audit.SessionDigest.Buffer, record.Digest()) || !audit.ExclusiveSession {
+				t.Errorf("attested %+v, %v, recorded %x", audit, err, record.Digest())
+			}
+			// What is not audited ends the exclusive audit.
+			_, err = gotpm.GetCapability{Capability: gotpm.TPMCapTPMProperties, PropertyCount: 1}.Execute(tpm, s)
+			wantRC(t, "GetCapability after another command", err, tpm2.RCExclusive)
+		})
 	}
 }
