@@ -55,7 +55,10 @@ func (e *Engine) certifyX509(c *call, in *certifyX509In, out *certifyX509Out) tp
 	if rc != tpm2.RCSuccess {
 		return tpm2.RCScheme.P(2)
 	}
-	info := publicKeyInfo(&key.Public)
+	var info []byte
+	if key.Sequence == nil {
+		info = publicKeyInfo(&key.Public)
+	}
 	if info == nil {
 		return tpm2.RCAsymmetric.H(keyHandle)
 	}

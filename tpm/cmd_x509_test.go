@@ -211,6 +211,9 @@ func TestCertifyX509Uses(t *testing.T) {
 	} {
 		p.sameX509(name, cmd)
 	}
+	p.expect(tpm2.RCSuccess, "a sequence", frame(tpm2.CCHashSequenceStart, nil, nil, buf16(nil), u16(uint16(tpm2.AlgSHA256))))
+	p.expect(tpm2.RCAsymmetric.H(2), "a sequence", certifyX509Cmd(k, s, ecdsa, partial(nil, keyUsage(0))))
+	p.expect(tpm2.RCKey.H(1), "signed by a sequence", certifyX509Cmd(s, k, ecdsa, partial(nil, keyUsage(0))))
 	wide := certifyX509Cmd(s, s, ecdsa, partial(nil, extension(oidKeyUsage, 0, 1, 0, 0, 0, 0)))
 	if rc := code(p.execute(wide)); rc != tpm2.RCValue.P(3) { // undefined in C
 		t.Errorf("33 bits: %v", rc)
