@@ -82,6 +82,9 @@ func define[I, O any, PI walkPtr[I], PO walkPtr[O]](d command, handler func(e *E
 		if m.codec.Remaining() != 0 && !(d.padded && len(c.params) == object.MaxContext) {
 			return tpm2.RCSize
 		}
+		if rc := e.mayRun(d.cc); rc != tpm2.RCSuccess {
+			return rc
+		}
 		if rc := handler(e, c, &m.in, &m.out); rc != tpm2.RCSuccess {
 			return rc
 		}

@@ -68,6 +68,17 @@ func (e *Engine) mayMAC(alg tpm2.AlgID) tpm2.RC {
 	return tpm2.RCSuccess
 }
 
+// derivingCommands use ECC keys that are derived from a seed each time.
+var derivingCommands = ccSetOf(tpm2.CCCommit, tpm2.CCECEphemeral, tpm2.CCZGen2Phase)
+
+// mayRun refuses commands that the profile's rules have no use for.
+func (e *Engine) mayRun(cc tpm2.CC) tpm2.RC {
+	if e.profile.rules != 0 && derivingCommands.has(cc) {
+		return e.mayDeriveECC()
+	}
+	return tpm2.RCSuccess
+}
+
 // mayDeriveECC refuses ECC keys that are not drawn at random where the profile
 // does.
 func (e *Engine) mayDeriveECC() tpm2.RC {

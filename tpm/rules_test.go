@@ -92,6 +92,15 @@ func TestDerivationRule(t *testing.T) {
 	if rc := code(r.execute(template(eccKey(0, schemeOf(tpm2.AlgECDSA), tpm2.CurveP256)))); rc != tpm2.RCType.P(2) {
 		t.Errorf("an ECC key: %v", rc)
 	}
+	for _, cc := range tpm2.CommandCodes() {
+		want := tpm2.RCSuccess
+		if cc == tpm2.CCCommit || cc == tpm2.CCECEphemeral || cc == tpm2.CCZGen2Phase {
+			want = tpm2.RCType
+		}
+		if rc := r.e.mayRun(cc); rc != want {
+			t.Errorf("%v: %v, want %v", cc, rc, want)
+		}
+	}
 	if rc := code(r.execute(template(hmacKey(0, schemeOf(tpm2.AlgHMAC))))); rc != tpm2.RCSuccess {
 		t.Errorf("an HMAC key: %v", rc)
 	}
