@@ -41,46 +41,59 @@ const lanes = 4
 // that one long division serves a run.
 type primeGroup struct {
 	products [lanes]uint64
-	primes   [lanes][]uint32
+	primes   [lanes][maxRun]uint32
+	count    [lanes]int
 }
 
-// primeGroups gives the odd primes below spanLimit. The table is computed once
-// and never changes.
-var primeGroups = sync.OnceValue(func() []*primeGroup {
-	primes := oddPrimes(spanLimit)
-	var groups []*primeGroup
-	for len(primes) > 0 {
-		g := new(primeGroup)
-		for lane := range lanes {
-			g.products[lane] = 1
-			n := 0
-			for ; n < len(primes); n++ {
-				hi, lo := bits.Mul64(g.products[lane], uint64(primes[n]))
-				if hi != 0 {
-					break
-				}
-				g.products[lane] = lo
-			}
-			g.primes[lane], primes = primes[:n:n], primes[n:]
-		}
-		groups = append(groups, g)
-	}
-	return groups
-})
+// maxRun is the length of the longest run, 3 · 5 · … · 53.
+const maxRun = 15
 
-// oddPrimes gives the odd primes below limit, in ascending order.
-func oddPrimes(limit int) (primes []uint32) {
-	composite := make([]bool, limit)
-	for p := 3; p < limit; p += 2 {
-		if composite[p] {
+// primeGaps gives half of what lies between each odd prime below spanLimit and
+// the one before it, the first being 1: a fifth of the memory that the primes
+// take. The table is computed once and never changes.
+var primeGaps = sync.OnceValue(func() []byte {
+	composite := make([]uint64, spanLimit/2/64) // bit i stands for 2i + 1
+	gaps := make([]byte, 0, spanLimit/12)
+	last := 1
+	for p := 3; p < spanLimit; p += 2 {
+		if composite[p/2/64]>>(p/2%64)&1 == 1 {
 			continue
 		}
-		primes = append(primes, uint32(p))
-		for m := p * p; m < limit; m += 2 * p {
-			composite[m] = true
+		gaps = append(gaps, byte((p-last)/2))
+		last = p
+		for m := p * p; m < spanLimit; m += 2 * p {
+			composite[m/2/64] |= 1 << (m / 2 % 64)
 		}
 	}
-	return primes
+	return gaps
+})
+
+// primeGroups walks the groups of all primes.
+type primeGroups struct {
+	gaps []byte // of the primes that are still to come
+	last uint32 // the prime before them
+}
+
+// next fills the group with the next primes; false means that there are none.
+func (w *primeGroups) next(g *primeGroup) bool {
+	if len(w.gaps) == 0 {
+		return false
+	}
+	for lane := range lanes {
+		product, n := uint64(1), 0
+		for len(w.gaps) > 0 {
+			p := w.last + 2*uint32(w.gaps[0])
+			hi, lo := bits.Mul64(product, uint64(p))
+			if hi != 0 {
+				break
+			}
+			g.primes[lane][n] = p
+			product, n = lo, n+1
+			w.gaps, w.last = w.gaps[1:], p
+		}
+		g.products[lane], g.count[lane] = product, n
+	}
+	return true
 }
 
 // field is a window of odd numbers above base: bit i stands for base + 2i.
@@ -137,12 +150,15 @@ func (f *field) sieve(start []byte, limit uint32, workers int, stop func() bool)
 func (f *field) strikeAll(limit uint32, workers int, stop func() bool) {
 	struck, known := make([]bitmap, workers), make([]bitmap, workers)
 	runAll(workers, func(worker int) {
-		groups := primeGroups()
-		for i := worker; i < len(groups); i += workers {
+		var g primeGroup
+		w := primeGroups{gaps: primeGaps(), last: 1}
+		for i := 0; w.next(&g); i++ {
 			if i%stopEvery == worker && stop() {
 				return
 			}
-			groups[i].strike(f.base, limit, &struck[worker], &known[worker])
+			if i%workers == worker {
+				g.strike(f.base, limit, &struck[worker], &known[worker])
+			}
 		}
 	})
 	for i := range f.stand {
@@ -157,8 +173,8 @@ func (f *field) strikeAll(limit uint32, workers int, stop func() bool) {
 // strike marks the multiples of the group's primes in a field above base.
 func (g *primeGroup) strike(base []uint64, limit uint32, struck, known *bitmap) {
 	rest := remainders(base, &g.products)
-	for lane, primes := range g.primes {
-		for _, p := range primes {
+	for lane := range g.primes {
+		for _, p := range g.primes[lane][:g.count[lane]] {
 			set := known
 			if p <= limit {
 				set = struck
