@@ -237,6 +237,10 @@ var algorithms = [...]tpm2.AlgProperty{
 	{Alg: tpm2.AlgOAEP, Properties: tpm2.AlgAsymmetric | tpm2.AlgEncrypting},
 	{Alg: tpm2.AlgECDSA, Properties: tpm2.AlgAsymmetric | tpm2.AlgSigning},
 	{Alg: tpm2.AlgECDH, Properties: tpm2.AlgAsymmetric | tpm2.AlgMethod},
+	{Alg: tpm2.AlgECDAA, Properties: tpm2.AlgAsymmetric | tpm2.AlgSigning},
+	{Alg: tpm2.AlgSM2, Properties: tpm2.AlgAsymmetric | tpm2.AlgSigning | tpm2.AlgMethod},
+	{Alg: tpm2.AlgECSchnorr, Properties: tpm2.AlgAsymmetric | tpm2.AlgSigning},
+	{Alg: tpm2.AlgECMQV, Properties: tpm2.AlgAsymmetric | tpm2.AlgMethod},
 	{Alg: tpm2.AlgKDF1SP80056A, Properties: tpm2.AlgIsHash | tpm2.AlgMethod},
 	{Alg: tpm2.AlgKDF2, Properties: tpm2.AlgIsHash | tpm2.AlgMethod},
 	{Alg: tpm2.AlgKDF1SP800108, Properties: tpm2.AlgIsHash | tpm2.AlgMethod},
@@ -263,7 +267,8 @@ func (p *Profile) algorithms() []tpm2.AlgProperty {
 			return impl.Cipher(p.Alg) != nil
 		case tpm2.AlgSymmetric | tpm2.AlgEncrypting, tpm2.AlgSymmetric | tpm2.AlgSigning:
 			set = impl.SymModes
-		case tpm2.AlgAsymmetric | tpm2.AlgSigning, tpm2.AlgAsymmetric | tpm2.AlgEncrypting, tpm2.AlgAsymmetric | tpm2.AlgMethod:
+		case tpm2.AlgAsymmetric | tpm2.AlgSigning, tpm2.AlgAsymmetric | tpm2.AlgEncrypting,
+			tpm2.AlgAsymmetric | tpm2.AlgMethod, tpm2.AlgAsymmetric | tpm2.AlgSigning | tpm2.AlgMethod:
 			return slices.Contains(impl.RSASchemes, p.Alg) || slices.Contains(impl.ECCSchemes, p.Alg)
 		default:
 			return true

@@ -43,8 +43,7 @@ func TestCapabilitiesAgainstSwtpm(t *testing.T) {
 	p.expect(tpm2.RCSuccess, "set a policy", frame(tpm2.CCSetPrimaryPolicy, []tpm2.Handle{tpm2.RHOwner}, password(""),
 		buf16(make([]byte, 32)), u16(uint16(tpm2.AlgSHA256))))
 	for _, c := range []struct{ cap, property, count uint32 }{
-		{0, 0xFFFF, 10},
-		{0, 0, 0},
+		{0, 0xFFFF, 10}, {0, 0, 0}, {0, 0, 100}, {0, 0, 7}, {0, 0x26, 3}, {0, 0x2A, 1},
 		{1, 0, 100}, {1, 0, 5}, {1, 20, 100}, {1, 24, 100},
 		{1, 0x01000000, 100}, {1, 0x01400002, 100}, {1, 0x01000000, 1}, {1, 0x01FFFFFF, 1},
 		{1, 0x02000000, 100}, {1, 0x02000001, 100}, {1, 0x02000000, 1}, {1, 0x02FFFFFF, 1},
