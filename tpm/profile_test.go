@@ -66,8 +66,7 @@ func TestProfileRefusals(t *testing.T) {
 		{`{"Name":"null","Description":"mine"}`, "cannot be changed"},
 		{`{"Name":"ashlar-v1","Attributes":""}`, "cannot be changed"},
 		{`{"Name":"custom","StateFormatLevel":1}`, "below the smallest, 2"},
-		{`{"Name":"custom","StateFormatLevel":0}`, "not a positive number"},
-		{`{"Name":"custom","StateFormatLevel":"7"}`, "not a positive number"},
+		{`{"Name":"custom","StateFormatLevel":"7"}`, "not a number"},
 		{`{"Name":"custom","StateFormatLevel":9}`, "above the highest, 8"},
 		{customAlgorithms("rsa,sha3-256"), `"sha3-256", which is not one of a TPM's`},
 		{customAlgorithms(algorithmsWithout("sha256", "")), "leaves out the algorithm sha256"},
@@ -248,4 +247,112 @@ func FuzzProfile(f *testing.F) {
 			t.Fatalf("%s comes back as %v: %v", p.JSON(), again, err)
 		}
 	})
+}
+
+// TestProfileChoices leaves one algorithm out after the other, as swtpm's own
+// test of profiles does: the list of those disabled grows by it.
+func TestProfileChoices(t *testing.T) {
+	all := profileOf(t, `{"Name":"custom"}`).Algorithms()
+	items := strings.Split(all.Implemented, ",")
+	var disabled []string
+	for item := range strings.SplitSeq(all.CanBeDisabled, ",") {
+		items = slices.DeleteFunc(items, func(s string) bool { return s == item })
+		disabled = append(disabled, item)
+		c := profileOf(t, customAlgorithms(strings.Join(items, ","))).Algorithms()
+		if item == "ecc-nist" || item == "ecc-bn" {
+			// A group stands for its curves, which are there one by one still.
+			continue
+		}
+		if want := strings.Join(disabled, ","); !strings.HasPrefix(c.Disabled, want) && c.Disabled != want {
+			t.Fatalf("disabled are %s, want %s", c.Disabled, want)
+		}
+	}
+	if !strings.Contains(all.Implemented, ",ecc,ecc-min-size=192,ecc-nist,ecc-bn,ecc-nist-p192,ecc-nist-p224,") ||
+		!strings.HasPrefix(all.Implemented, "rsa,rsa-min-size=1024,tdes,tdes-min-size=128,sha1,hmac,hmac-min-key-size=1,aes,") ||
+		!strings.HasPrefix(all.CanBeDisabled, "tdes,sha1,sha512,rsassa,rsaes,rsapss,ecdaa,sm2,ecschnorr,ecmqv,ecc-nist,ecc-bn,ecc-nist-p192,") {
+		t.Errorf("%+v", all)
+	}
+	if c := profileOf(t, `{"Name":"null"}`); c.Algorithms().Disabled != "" || c.Attributes().Enabled != "" ||
+		c.Attributes().Disabled != c.Attributes().Implemented || c.Commands().Disabled == "" {
+		t.Errorf("null has %+v, %+v, %+v", c.Algorithms(), c.Attributes(), c.Commands())
+	}
+}
+
+// TestSmallProfile makes a TPM with the fewest commands and algorithms that there
+// can be, as libtpms' own test does.
+func TestSmallProfile(t *testing.T) {
+	const commands = "0x120,0x129,0x12b,0x131,0x13c,0x143-0x145,0x148,0x14e,0x153,0x156-0x158,0x15c,0x165,0x169,0x173,0x176,0x17a," +
+		"0x17c-0x17e,0x182,0x185-0x186"
+	chosen := algorithmsWithout("rsa-min-size=1024,tdes,tdes-min-size=128,sha1,sha512,ecc-bn,ecc-sm2-p256,camellia,"+
+		"camellia-min-size=128,cmac,ctr,ofb,cbc,ecb", "rsa-min-size=2048")
+	r := chosenRig(t, `{"Name":"custom","StateFormatLevel":2,"Commands":"`+commands+`","Algorithms":"`+chosen+`"}`)
+	if got := r.e.profile.enabled.String(); got != commands || len(r.e.profile.shown()) != 26 {
+		t.Errorf("commands are %s", got)
+	}
+	_, d := capability(t, r.execute(capabilityCmd(tpm2.CapCommands, 0, 64)))
+	if len(d.Commands) != 26 || d.Commands[0] != 0x04400120 || d.Commands[25] != 0x10000186 {
+		t.Errorf("%d commands are shown: %x", len(d.Commands), d.Commands)
+	}
+	_, d = capability(t, r.execute(capabilityCmd(tpm2.CapAlgs, 0, 64)))
+	var algs []tpm2.AlgID
+	for _, a := range d.Algs {
+		algs = append(algs, a.Alg)
+	}
+	want := []tpm2.AlgID{1, 5, 6, 7, 8, 0xA, 0xB, 0xC, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1A, 0x1B, 0x1C, 0x1D,
+		0x20, 0x21, 0x22, 0x23, 0x25, 0x43}
+	want = keep(want, func(alg tpm2.AlgID) bool { // of those that GetCapability knows
+		return slices.ContainsFunc(algorithms[:], func(p tpm2.AlgProperty) bool { return p.Alg == alg })
+	})
+	if !slices.Equal(algs, want) {
+		t.Errorf("the algorithms are %v, want %v", algs, want)
+	}
+	_, d = capability(t, r.execute(capabilityCmd(tpm2.CapPCRs, 0, 64)))
+	if len(d.PCRs) != 2 || d.PCRs[0].Hash != tpm2.AlgSHA256 || d.PCRs[1].Hash != tpm2.AlgSHA384 {
+		t.Errorf("the banks are %v", d.PCRs)
+	}
+	_, d = capability(t, r.execute(capabilityCmd(tpm2.CapECCCurves, 0, 64)))
+	if !slices.Equal(d.Curves, []tpm2.ECCCurve{1, 2, 3, 4, 5}) {
+		t.Errorf("the curves are %v", d.Curves)
+	}
+	r.must(tpm2.RCCommandCode, tpm2.CCChangeEPS, []tpm2.Handle{tpm2.RHPlatform}, password(""))
+}
+
+// TestFIPSHostProfile: what a host in FIPS mode leaves of custom profiles.
+func TestFIPSHostProfile(t *testing.T) {
+	const attributes = "no-sha1-signing,no-sha1-verification,no-unpadded-encryption"
+	for text, want := range map[string]string{
+		`{"Name":"custom"}`: attributes,
+		`{"Name":"custom","Attributes":"no-sha1-signing"}`: attributes,
+		`{"Name":"custom:x","Attributes":"fips-host"}`:     "fips-host",
+	} {
+		p, err := FIPSHostProfile([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.attributeList != want || !strings.HasPrefix(p.algorithmList, "rsa,rsa-min-size=2048,sha1,hmac,") ||
+			!strings.Contains(p.algorithmList, ",ecc,ecc-min-size=224,ecc-nist,") || strings.Contains(p.algorithmList, "camellia") ||
+			slices.Contains(p.impl.Curves, tpm2.CurveP192) || slices.Contains(p.impl.RSASchemes, tpm2.AlgRSAES) {
+			t.Errorf("%s becomes %s", text, p.JSON())
+		}
+	}
+	p, err := FIPSHostProfile([]byte(customAlgorithms(algorithmsWithout("rsa-min-size=1024,ecc-min-size=192", "rsa-min-size=3072"))))
+	if err != nil || !strings.HasSuffix(p.algorithmList, ",ecb,rsa-min-size=3072,ecc-min-size=224") {
+		t.Errorf("a larger size becomes %v: %v", p, err)
+	}
+	for _, name := range []string{"null", "default-v1", "ashlar-v1"} {
+		text := `{"Name":"` + name + `"}`
+		if p, err := FIPSHostProfile([]byte(text)); err != nil || !bytes.Equal(p.JSON(), profileOf(t, text).JSON()) {
+			t.Errorf("%s is changed: %v", name, err)
+		}
+	}
+	for text, want := range map[string]string{
+		`{"Name":"custom","StateFormatLevel":6}`: "needs StateFormatLevel 7",
+		`{`:                                      "not a JSON object",
+		`{"Name":"best"}`:                        "no profile",
+		customAlgorithms(algorithmsWithout("rsa-min-size=1024", "rsa-min-size=big")): "a number of bits",
+	} {
+		if _, err := FIPSHostProfile([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.60s: %v, want %q", text, err, want)
+		}
+	}
 }

@@ -3,6 +3,7 @@ package tpm
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/ashlar-cloud/ashlar/internal/blob"
@@ -56,14 +57,16 @@ func (p *Profile) Algorithms() (c Choice) {
 		switch sizes := profileSizes[g.alg]; {
 		case g.alg == tpm2.AlgHMAC:
 			c.addSize("hmac-min-key-size", 1, a.minSize[g.alg], true)
+		case g.alg == tpm2.AlgECC:
+			c.addSize("ecc-min-size", int(sizes[0].bits), a.minSize[g.alg], true)
+			for _, group := range curveGroups {
+				c.add(group, false, a.groups[group])
+			}
+			for _, curve := range profileCurves {
+				c.add(curve.name, curve.needed, a.curves[curve.curve])
+			}
 		case sizes != nil:
 			c.addSize(g.name+"-min-size", int(sizes[0].bits), max(a.minSize[g.alg], int(sizes[0].bits)), a.algs[g.alg])
-		}
-		if g.alg != tpm2.AlgECC {
-			continue
-		}
-		for _, curve := range profileCurves {
-			c.add(curve.name, curve.needed, a.curves[curve.curve])
 		}
 	}
 	return c
@@ -132,27 +135,40 @@ func FIPSHostProfile(text []byte) (*Profile, error) {
 	if f.algorithms == "" {
 		f.algorithms = algorithmsLibtpms
 	}
-	sizes := map[string]int{"rsa-min-size": 2048, "ecc-min-size": 224}
-	var items []string
-	for item := range strings.SplitSeq(f.algorithms, ",") {
-		name, value, _ := strings.Cut(item, "=")
-		switch name {
-		case "camellia", "camellia-min-size", "tdes", "tdes-min-size", "rsaes", "ecc-nist-p192":
-			continue
-		}
-		var bits int
-		if _, err := fmt.Sscanf(value, "%d", &bits); err == nil && bits > sizes[name] && sizes[name] != 0 {
-			sizes[name] = bits
-		}
-		items = append(items, item)
-	}
-	for _, name := range [...]string{"rsa-min-size", "ecc-min-size"} {
-		items = append(items, fmt.Sprintf("%s=%d", name, sizes[name]))
-	}
-	f.algorithms = lastOfEach(strings.Join(items, ","))
+	f.algorithms = fipsAlgorithms(f.algorithms)
 	if !slices.Contains(strings.Split(f.attributes, ","), "fips-host") {
 		f.attributes = lastOfEach(strings.TrimPrefix(f.attributes+",no-sha1-signing,no-sha1-verification,no-unpadded-encryption", ","))
 	}
 	f.hasAttributes = true
 	return f.choose()
+}
+
+// fipsAlgorithms is a list of algorithms without what FIPS mode forbids, and with
+// the smallest sizes that it allows: in place where the list has them.
+func fipsAlgorithms(list string) string {
+	least := [...]struct {
+		name string
+		bits uint64
+	}{{"rsa-min-size", 2048}, {"ecc-min-size", 224}}
+	var items []string
+	for item := range strings.SplitSeq(list, ",") {
+		switch name, _, _ := strings.Cut(item, "="); name {
+		case "camellia", "camellia-min-size", "tdes", "tdes-min-size", "rsaes", "ecc-nist-p192":
+		default:
+			items = append(items, item)
+		}
+	}
+	for _, l := range least {
+		want := fmt.Sprintf("%s=%d", l.name, l.bits)
+		i := slices.IndexFunc(items, func(s string) bool { return strings.HasPrefix(s, l.name+"=") })
+		if i < 0 {
+			items = append(items, want)
+			continue
+		}
+		// What is not a number is refused later.
+		if bits, err := strconv.ParseUint(items[i][len(l.name)+1:], 10, 16); err == nil && bits < l.bits {
+			items[i] = want
+		}
+	}
+	return strings.Join(items, ",")
 }

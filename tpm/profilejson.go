@@ -121,8 +121,8 @@ func (f *profileFields) set(name string, raw json.RawMessage) error {
 	if name == "StateFormatLevel" {
 		level, err := strconv.ParseUint(string(raw), 10, 16)
 		switch {
-		case err != nil || level == 0:
-			return fmt.Errorf("the profile's StateFormatLevel %s is not a positive number", raw)
+		case err != nil:
+			return fmt.Errorf("the profile's StateFormatLevel %s is not a number", raw)
 		case level > levelLast && level != levelAshlar:
 			return fmt.Errorf("the profile's StateFormatLevel %d is above the highest, %d", level, levelLast)
 		}

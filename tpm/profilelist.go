@@ -47,6 +47,9 @@ var profileCurves = [...]struct {
 	{"ecc-bn-p638", tpm2.CurveBNP638, 638, false}, {"ecc-sm2-p256", tpm2.CurveSM2, 256, false},
 }
 
+// curveGroups stand for all curves whose names begin with theirs.
+var curveGroups = [...]string{"ecc-nist", "ecc-bn"}
+
 // profileSizes are the key sizes in bits of the algorithms whose smallest one
 // can be set, with the level that each needs.
 var profileSizes = map[tpm2.AlgID][]struct {
@@ -83,6 +86,7 @@ const minHMACLevel = 7
 type algChoice struct {
 	algs    map[tpm2.AlgID]bool
 	curves  map[tpm2.ECCCurve]bool
+	groups  map[string]bool    // of curves
 	minSize map[tpm2.AlgID]int // bits
 	level   int                // that it needs
 }
@@ -90,7 +94,8 @@ type algChoice struct {
 // parseAlgorithms reads a list of algorithms; limit is the highest level that
 // it may need.
 func parseAlgorithms(list string, limit int) (*algChoice, error) {
-	a := &algChoice{algs: map[tpm2.AlgID]bool{}, curves: map[tpm2.ECCCurve]bool{}, minSize: map[tpm2.AlgID]int{}}
+	a := &algChoice{algs: map[tpm2.AlgID]bool{}, curves: map[tpm2.ECCCurve]bool{},
+		groups: map[string]bool{}, minSize: map[tpm2.AlgID]int{}}
 	for item := range strings.SplitSeq(list, ",") {
 		if err := a.add(item, limit); err != nil {
 			return nil, err
@@ -129,9 +134,11 @@ func (a *algChoice) add(item string, limit int) error {
 			return nil
 		}
 	}
-	found := false
+	found, group := false, slices.Contains(curveGroups[:], name)
+	if group {
+		a.groups[name] = true
+	}
 	for _, c := range profileCurves {
-		group := name == "ecc-nist" || name == "ecc-bn"
 		if c.name == name || group && strings.HasPrefix(c.name, name+"-") {
 			a.curves[c.curve] = true
 			found = true

@@ -193,7 +193,9 @@ func (e *Engine) decode(env *blob.Envelope, want func(sectionKind) bool) error {
 			return fmt.Errorf("%w: section 0x%04x is missing", blob.ErrDamaged, s.tag)
 		}
 		// The state outlives the bytes it was read from.
-		dec := tpm2.NewDecoderFor(append([]byte(nil), got.Data...), &e.profile.impl)
+		// It may hold algorithms that the TPM uses itself and its profile does not
+		// show, such as that of the command audit.
+		dec := tpm2.NewDecoderFor(append([]byte(nil), got.Data...), &engineImpl)
 		s.walk(e, &dec)
 		if dec.RC() != tpm2.RCSuccess || got.Version == s.version && dec.Remaining() != 0 {
 			return fmt.Errorf("%w: section 0x%04x does not decode", blob.ErrDamaged, s.tag)

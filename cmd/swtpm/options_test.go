@@ -175,7 +175,7 @@ func TestProfiles(t *testing.T) {
 	}
 	i := profileInfo(t)
 	if len(i.AvailableProfiles) != 5 || i.ActiveProfile.Name != "null" ||
-		!strings.Contains(i.RuntimeAlgorithms.Enabled, "ecc,ecc-min-size=192,ecc-nist-p192,") ||
+		!strings.Contains(i.RuntimeAlgorithms.Enabled, "ecc,ecc-min-size=192,ecc-nist,ecc-bn,ecc-nist-p192,") ||
 		!strings.Contains(i.RuntimeCommands.CanBeDisabled, "0x121-0x122") || i.RuntimeAttributes.Enabled != "" {
 		t.Errorf("%+v", i)
 	}
