@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -347,5 +348,64 @@ func TestAuditOfAClient(t *testing.T) {
 			_, err = gotpm.GetCapability{Capability: gotpm.TPMCapTPMProperties, PropertyCount: 1}.Execute(tpm, s)
 			wantRC(t, "GetCapability after another command", err, tpm2.RCExclusive)
 		})
+	}
+}
+
+// TestAuditHistories compares two audit sessions through random commands, with
+// every combination of attributes, saved and loaded again in between.
+func TestAuditHistories(t *testing.T) {
+	p := newTwins(t)
+	h := rand.New(rand.NewPCG(1, 0))
+	key := storageKey(eccKey(0, schemeOf(tpm2.AlgNull), tpm2.CurveP256))
+	p.expect(tpm2.RCSuccess, "a key", createPrimaryCmd(tpm2.RHOwner, &key, ""))
+	var sessions [2]tpm2.Handle
+	succeeded := 0
+	for i := range 1500 {
+		k := h.IntN(2)
+		s := sessions[k]
+		if s == 0 {
+			resp := p.execute(auditableCmd(tpm2.SEHMAC, tpm2.RHNull, tpm2.AlgSHA256))
+			if code(resp) != tpm2.RCSuccess || code(p.o.execute(auditableCmd(tpm2.SEHMAC, tpm2.RHNull, tpm2.AlgSHA256))) != tpm2.RCSuccess {
+				t.Fatal("StartAuthSession")
+			}
+			sessions[k] = tpm2.Handle(binary.BigEndian.Uint32(resp[headerSize:]))
+			continue
+		}
+		attrs := byte(1) | byte(h.IntN(8)) | auditing&byte(-h.IntN(2))
+		if h.IntN(20) == 0 {
+			attrs &^= 1
+		}
+		var cmd []byte
+		switch h.IntN(8) {
+		case 0:
+			cmd = frame(tpm2.CCReadPublic, []tpm2.Handle{tpm2.TransientFirst}, append(sessionAuth(s, attrs), sessionAuth(sessions[1-k], auditing)...))
+		case 1:
+			cmd = frame(tpm2.CCPCRExtend, []tpm2.Handle{16}, append(password(""), sessionAuth(s, attrs)...), u32(1), ha(tpm2.AlgSHA1, byte(i)))
+		case 2:
+			cmd = frame(tpm2.CCHierarchyChangeAuth, []tpm2.Handle{tpm2.RHOwner}, sessionAuth(s, attrs), buf16(nil))
+		case 3:
+			cmd = frame(tpm2.CCReadPublic, []tpm2.Handle{tpm2.TransientFirst}, nil)
+		case 4:
+			ours, theirs := p.execute(frame(tpm2.CCContextSave, []tpm2.Handle{s}, nil)), p.o.execute(frame(tpm2.CCContextSave, []tpm2.Handle{s}, nil))
+			p.execute(frame(tpm2.CCContextLoad, nil, nil, ours[headerSize:]))
+			p.o.execute(frame(tpm2.CCContextLoad, nil, nil, theirs[headerSize:]))
+			continue
+		default:
+			cmd = frame(tpm2.CCReadPublic, []tpm2.Handle{tpm2.TransientFirst}, sessionAuth(s, attrs))
+		}
+		what := fmt.Sprintf("command %d, %v with attributes 0x%02x", i, commandCode(cmd), attrs)
+		if p.audited(what, cmd) == tpm2.RCSuccess {
+			succeeded++
+		}
+		for k, s := range sessions {
+			if s != 0 && p.e.state.sessions.Get(s) == nil {
+				sessions[k] = 0
+			} else if s != 0 && p.e.state.sessions.Get(s).IsAudit() && i%5 == 0 {
+				p.auditInfo(what, sessionDigestCmd(tpm2.RHNull, s, nil), false)
+			}
+		}
+	}
+	if succeeded < 500 {
+		t.Errorf("only %d commands succeeded", succeeded)
 	}
 }
