@@ -86,6 +86,16 @@ func TestReadOnlyModeRefuses(t *testing.T) {
 	}
 }
 
+// TestNewCommandsAttributes holds TPMA_CC to the reference code's.
+func TestNewCommandsAttributes(t *testing.T) {
+	for _, want := range []tpm2.CCAttributes{0x02000198, 0x0200019B, 0x0200019C, 0x0240019D, 0x0200019E, 0x0240019F, 0x024001A0} {
+		cc := tpm2.CC(want & 0xFFFF)
+		if got := registry.lookup(cc).attributes(); got != want {
+			t.Errorf("%v has attributes %#x, want %#x", cc, got, want)
+		}
+	}
+}
+
 // TestSetCapability: no capability can be set.
 func TestSetCapability(t *testing.T) {
 	r := fullRig(t, true)
