@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"flag"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/ashlar-cloud/ashlar/tpm"
 )
 
 var commandsUpdate = flag.Bool("commands.update", false, "write docs/commands.md anew")
@@ -23,6 +26,34 @@ func TestCommandsPage(t *testing.T) {
 	got, err := os.ReadFile(page)
 	if err != nil || string(got) != want {
 		t.Errorf("%s is not what the code says: go test ./cmd/ashlar -run TestCommandsPage -commands.update (%v)", page, err)
+	}
+}
+
+// TestProfilesPage: docs/profiles.md names every profile and attribute, and no
+// attribute that there is not.
+func TestProfilesPage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/profiles.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var attributes []string
+	for _, p := range tpm.Profiles() {
+		attributes = strings.Split(p.Attributes().Implemented, ",")
+		if !strings.Contains(string(page), "\n| `"+p.Name()+"`") {
+			t.Errorf("the profile %s is not in the page", p.Name())
+		}
+	}
+	_, table, _ := strings.Cut(string(page), "| attribute |")
+	var named []string
+	for line := range strings.Lines(table) {
+		if first, _, ok := strings.Cut(strings.TrimPrefix(line, "| "), " | "); ok && strings.HasPrefix(first, "`") {
+			named = append(named, strings.Split(strings.ReplaceAll(first, "`", ""), ", ")...)
+		}
+	}
+	slices.Sort(named)
+	slices.Sort(attributes)
+	if !slices.Equal(named, attributes) {
+		t.Errorf("the page has the attributes %v, there are %v", named, attributes)
 	}
 }
 
