@@ -54,7 +54,7 @@ func (e *Engine) newAttestation(kind tpm2.ST, c *call, signHandle int, scheme tp
 		return a, tpm2.RCScheme.P(schemeParam)
 	}
 	a.Type, a.ExtraData = kind, data
-	a.ClockInfo, a.FirmwareVersion = e.state.timing.ClockInfo(), FirmwareVersion
+	a.ClockInfo, a.FirmwareVersion = e.state.timing.ClockInfo(), e.state.firmware
 	c.endsShutdown = a.signer != nil
 	if a.signer == nil {
 		a.QualifiedSigner = binary.BigEndian.AppendUint32(nil, uint32(tpm2.RHNull))
@@ -178,6 +178,6 @@ func (e *Engine) getTime(c *call, in *attestIn, out *attestOut) tpm2.RC {
 		return rc
 	}
 	a.Time = tpm2.TimeInfo{Time: e.state.timing.Time, ClockInfo: e.state.timing.ClockInfo()}
-	a.TimeFirmware = FirmwareVersion
+	a.TimeFirmware = e.state.firmware
 	return e.signAttestation(&a, out)
 }

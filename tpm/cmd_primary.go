@@ -81,8 +81,9 @@ func (e *Engine) createPrimary(c *call, in *createIn, out *createPrimaryOut) tpm
 func (e *Engine) newPrimary(c *call, pub *tpm2.Public, sens *tpm2.SensitiveCreate) (*object.Object, tpm2.RC) {
 	h := c.handles[0]
 	hierarchies := &e.state.hierarchies
+	x := hierarchies.Get(h)
 	src := crypt.Source{
-		Primary: crypt.NewPrimaryDRBG(hierarchies.Get(h).Seed, pub.Name(), sens.Data),
+		Primary: crypt.NewPrimaryDRBG(x.Seed, x.Level, pub.Name(), sens.Data),
 		Cancel:  c.canceled,
 	}
 	defer src.Primary.Wipe()

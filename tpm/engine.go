@@ -103,6 +103,9 @@ type state struct {
 	resets uint64
 	// algorithmSet is what SetAlgorithmSet said.
 	algorithmSet uint32
+	// firmware is the version that the TPM shows: that of the libtpms which made
+	// it, where its state was taken over.
+	firmware uint64
 	// generation counts the Commits that were pending: by it a volatile state
 	// knows the permanent one that it belongs to.
 	generation uint64

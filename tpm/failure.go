@@ -23,7 +23,7 @@ func (e *Engine) executeFailed(cmd, buf []byte) []byte {
 			return errorResponse(buf, tpm2.RCFailure)
 		}
 		p := tpm2.PT(binary.BigEndian.Uint32(body[4:]))
-		out = appendFailureCapability(out, p, binary.BigEndian.Uint32(body[8:]))
+		out = e.appendFailureCapability(out, p, binary.BigEndian.Uint32(body[8:]))
 	default:
 		return errorResponse(buf, tpm2.RCFailure)
 	}
@@ -33,11 +33,11 @@ func (e *Engine) executeFailed(cmd, buf []byte) []byte {
 
 // appendFailureCapability answers with one property: the first from p on of
 // those that name the maker and the firmware.
-func appendFailureCapability(out []byte, p tpm2.PT, count uint32) []byte {
+func (e *Engine) appendFailureCapability(out []byte, p tpm2.PT, count uint32) []byte {
 	more := byte(0)
 	data := tpm2.CapabilityData{Cap: tpm2.CapTPMProperties}
 	if count > 0 {
-		for _, f := range identityProperties {
+		for _, f := range e.identityProperties() {
 			switch {
 			case f.Property < p:
 			case len(data.Properties) == 0:
@@ -53,18 +53,20 @@ func appendFailureCapability(out []byte, p tpm2.PT, count uint32) []byte {
 }
 
 // identityProperties say who made the TPM: the values of libtpms, which guests
-// know, and this engine's own version.
-var identityProperties = []tpm2.TaggedProperty{
-	{Property: tpm2.PTManufacturer, Value: 0x49424D00},  // "IBM"
-	{Property: tpm2.PTVendorString1, Value: 0x53572020}, // "SW  "
-	{Property: tpm2.PTVendorString2, Value: 0x2054504D}, // " TPM"
-	{Property: tpm2.PTVendorString3, Value: 0},
-	{Property: tpm2.PTVendorString4, Value: 0},
-	{Property: tpm2.PTVendorTPMType, Value: 1},
-	{Property: tpm2.PTFirmwareVersion1, Value: FirmwareVersion >> 32},
-	{Property: tpm2.PTFirmwareVersion2, Value: FirmwareVersion & 0xFFFFFFFF},
+// know.
+func (e *Engine) identityProperties() []tpm2.TaggedProperty {
+	return []tpm2.TaggedProperty{
+		{Property: tpm2.PTManufacturer, Value: 0x49424D00},  // "IBM"
+		{Property: tpm2.PTVendorString1, Value: 0x53572020}, // "SW  "
+		{Property: tpm2.PTVendorString2, Value: 0x2054504D}, // " TPM"
+		{Property: tpm2.PTVendorString3, Value: 0},
+		{Property: tpm2.PTVendorString4, Value: 0},
+		{Property: tpm2.PTVendorTPMType, Value: 1},
+		{Property: tpm2.PTFirmwareVersion1, Value: uint32(e.state.firmware >> 32)},
+		{Property: tpm2.PTFirmwareVersion2, Value: uint32(e.state.firmware)},
+	}
 }
 
-// FirmwareVersion is what attestations carry: that of libtpms 0.9.2's default
-// build, a date and a time.
+// FirmwareVersion is what a new TPM shows and its attestations carry: that of
+// libtpms 0.9.2's default build, a date and a time.
 const FirmwareVersion = 0x20191023_00163636

@@ -83,7 +83,7 @@ func (e *Engine) fixedProperties() []tpm2.TaggedProperty {
 		{Property: tpm2.PTDayOfYear, Value: dayOfYear},
 		{Property: tpm2.PTYear, Value: year},
 	}...)
-	list = append(list, identityProperties...)
+	list = append(list, e.identityProperties()...)
 	list = append(list, []tpm2.TaggedProperty{
 		{Property: tpm2.PTInputBuffer, Value: tpm2.MaxBufferSize},
 		{Property: tpm2.PTHRTransientMin, Value: object.MaxTransient},

@@ -75,6 +75,7 @@ func (e *Engine) walkPermanent(c *tpm2.Codec) {
 	c.U64(&e.state.resets)
 	c.U64(&e.state.generation)
 	c.U32(&e.state.algorithmSet)
+	c.U64(&e.state.firmware)
 }
 
 // walkPresence visits the commands that need physical presence.
@@ -285,6 +286,7 @@ func Manufacture(cfg Config, opt Options) ([]byte, error) {
 	e.state.timing = timing.Manufacture()
 	e.state.sessions = session.New()
 	e.state.audit = newCommandAudit()
+	e.state.firmware = FirmwareVersion
 	banks, err := e.profile.banks(opt.Banks)
 	if err != nil {
 		return nil, fmt.Errorf("tpm: %w", err)
@@ -326,16 +328,9 @@ func New(cfg Config, permanent []byte) (*Engine, error) {
 			return nil, err
 		}
 	}
-	e.state.timing.PowerOn(cfg.Clock.Now(), e.newEpoch())
+	e.state.timing.PowerOn(cfg.Clock.Now())
 	e.state.pcrs.PowerOn()
 	return e, nil
-}
-
-// newEpoch is a number for this power cycle, by which a policy's timeout knows
-// that Time began anew.
-func (e *Engine) newEpoch() uint32 {
-	b := e.random(4)
-	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
 }
 
 // ErrNotAPair says that a volatile state does not belong to the permanent one:

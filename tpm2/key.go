@@ -102,6 +102,12 @@ func (p *Public) walkHead(c *Codec, nullName bool) {
 	p.walkParms(c)
 }
 
+// PublicOrNull is a TPMT_PUBLIC+: nameAlg may be null.
+type PublicOrNull Public
+
+// Walk visits the area.
+func (p *PublicOrNull) Walk(c *Codec) { (*Public)(p).walk(c, true) }
+
 // Name computes the object's Name: nameAlg and the digest of the public area
 // (Part 1, 16). It is empty where nameAlg is null.
 func (p *Public) Name() Name {
@@ -140,7 +146,7 @@ type SizedPublicOrNull struct{ Public }
 
 // Walk visits the area; a zero length is RCSize.
 func (p *SizedPublicOrNull) Walk(c *Codec) {
-	c.Sized(false, func(c *Codec) { p.Public.walk(c, true) })
+	c.Sized(false, (*PublicOrNull)(&p.Public).Walk)
 }
 
 // Template is a TPM2B_TEMPLATE (Part 2, 12.2.6), in its wire form, since the

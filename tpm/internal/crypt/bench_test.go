@@ -16,7 +16,7 @@ func benchmarkPrimary(b *testing.B, public tpm2.Public) {
 	for b.Loop() {
 		i++
 		binary.BigEndian.PutUint64(seed, i)
-		src := &Source{Primary: NewPrimaryDRBG(seed, public.Name(), nil)}
+		src := &Source{Primary: NewPrimaryDRBG(seed, SeedLatest, public.Name(), nil)}
 		if _, rc := CreateObject(&public, nil, nil, src); rc != tpm2.RCSuccess {
 			b.Fatal(rc)
 		}

@@ -18,26 +18,35 @@ const (
 
 // DRBG is the generator from which the TCG reference code derives primary keys:
 // CTR_DRBG with AES-256 (SP 800-90A, 10.2.1) over a derivation function of its
-// own (revision 155 and later: libtpms calls it seed-compatibility level 1, and
-// states from before it cannot be derived from). The same seed and template give the same stream, hence the same key, on
+// own. The same seed and template give the same stream, hence the same key, on
 // every implementation that follows it, libtpms among them.
 //
 // Each Read is one generate request, followed by a state update: a stream read
 // in other portions is another stream.
 type DRBG struct {
 	state [drbgSeedSize]byte // key ‖ V
+	// original: RSA primes are drawn as before revision 155.
+	original bool
 }
 
-// NewPrimaryDRBG seeds a generator for one primary object: seed is the
+// Levels of a hierarchy's seed, those that libtpms calls seed-compatibility
+// levels: how RSA primes are drawn from it, as the reference code did before
+// revision 155, or since.
+const (
+	SeedOriginal uint8 = 0
+	SeedLatest   uint8 = 1
+)
+
+// NewPrimaryDRBG seeds a generator for one primary object: seed and level are the
 // hierarchy's, name the Name of the template as the caller gave it (with its
 // unique field), sensitive the caller's sensitive data.
-func NewPrimaryDRBG(seed, name, sensitive []byte) *DRBG {
+func NewPrimaryDRBG(seed []byte, level uint8, name, sensitive []byte) *DRBG {
 	df := newDF(len(seed) + len(labelPrimary) + len(name) + len(sensitive))
 	df.write(seed)
 	df.write([]byte(labelPrimary))
 	df.write(name)
 	df.write(sensitive)
-	d := new(DRBG)
+	d := &DRBG{original: level == SeedOriginal}
 	d.Reseed(df.sum())
 	return d
 }

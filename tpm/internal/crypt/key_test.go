@@ -177,7 +177,7 @@ func TestSearchesAgree(t *testing.T) {
 	seed := []byte("any seed")
 	var want *big.Int
 	for _, workers := range []int{1, 2, 3, 7} {
-		s := newPrimeSearch(NewPrimaryDRBG(seed, nil, nil), 1024, DefaultExponent, nil)
+		s := newPrimeSearch(NewPrimaryDRBG(seed, SeedLatest, nil, nil), 1024, DefaultExponent, nil)
 		s.workers = workers
 		p, err := s.next()
 		if err != nil {
@@ -201,7 +201,7 @@ func TestCancelReachesARunningSearch(t *testing.T) {
 	for _, after := range []int64{1, 2, 20, 40, 80, 160} {
 		var asked atomic.Int64
 		cancel := func() bool { return asked.Add(1) > after }
-		d := NewPrimaryDRBG([]byte("cancel"), nil, nil)
+		d := NewPrimaryDRBG([]byte("cancel"), SeedLatest, nil, nil)
 		if _, err := DeriveRSA(d, 3072, 0, cancel); err != ErrCanceled {
 			t.Errorf("canceled at question %d: %v", after, err)
 		}

@@ -231,7 +231,7 @@ func derive(t testing.TB, seed []byte, proofs [][]byte, template, data []byte) *
 	if err := tpm2.Unmarshal(template, &pub); err != nil {
 		t.Fatal(err)
 	}
-	src := &Source{Primary: NewPrimaryDRBG(seed, pub.Name(), data), Proofs: proofs}
+	src := &Source{Primary: NewPrimaryDRBG(seed, SeedLatest, pub.Name(), data), Proofs: proofs}
 	k, rc := CreateObject(&pub, make([]byte, pub.NameAlg.DigestSize()), data, src)
 	if rc != tpm2.RCSuccess {
 		t.Fatalf("CreateObject: %v", rc)

@@ -122,6 +122,15 @@ func adjustCandidate(b []byte) {
 	b[len(b)-1] |= 1
 }
 
+// adjustOriginal is adjustCandidate before revision 155, which scaled but the
+// topmost 16 bits.
+func adjustOriginal(b []byte) {
+	const scale, floor = 0x4AFB, 0xB505
+	top := uint32(binary.BigEndian.Uint16(b))*scale>>16 + floor
+	binary.BigEndian.PutUint16(b, uint16(top))
+	b[len(b)-1] |= 1
+}
+
 // sieve lays the field above start, moved down to an odd multiple of
 // fieldAlign, and strikes multiples of small primes. Where stop says true, the
 // field is of no use.

@@ -7,6 +7,7 @@ import (
 	"math/big"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -36,9 +37,9 @@ func rounds(primeBits int) int {
 	return 4
 }
 
-// primeSearch finds RSA primes exactly as the reference code does (revision 155
-// and later), several candidates at a time: which are tried, and with which
-// witnesses, is settled as long as none of them is prime.
+// primeSearch finds RSA primes exactly as the reference code does, several
+// candidates at a time: which are tried, and with which witnesses, is settled as
+// long as none of them is prime.
 type primeSearch struct {
 	random  *DRBG
 	bits    int
@@ -72,7 +73,12 @@ func (s *primeSearch) next() (*big.Int, error) {
 	defer clear(start)
 	for {
 		s.random.Read(start)
-		adjustCandidate(start)
+		if s.random.original {
+			slices.Reverse(start) // it was an integer in the memory of a PC
+			adjustOriginal(start)
+		} else {
+			adjustCandidate(start)
+		}
 		s.field.sieve(start, sieveLimit(s.bits), s.workers, s.canceled)
 		s.pick = binary.BigEndian.Uint32(start[len(start)-4:]) | 1<<31
 		s.baseModE = remainder(s.field.base, uint64(s.e))

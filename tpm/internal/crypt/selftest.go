@@ -93,7 +93,7 @@ var knownAnswers = [...]knownAnswer{
 		return KDFa(tpm2.AlgSHA256, []byte("key"), "LABEL", []byte("contextU"), []byte("contextV"), 384), nil
 	}},
 	{tpm2.AlgECC, katPrimaryScalar, func() ([]byte, error) {
-		d := NewPrimaryDRBG(known(katPrimarySeed), known(katPrimaryName), nil)
+		d := NewPrimaryDRBG(known(katPrimarySeed), SeedLatest, known(katPrimaryName), nil)
 		k, err := DeriveECC(d, tpm2.CurveP384)
 		if err != nil {
 			return nil, err

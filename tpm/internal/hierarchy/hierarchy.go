@@ -5,6 +5,7 @@ package hierarchy
 import (
 	"io"
 
+	"github.com/ashlar-cloud/ashlar/tpm/internal/crypt"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
@@ -22,6 +23,7 @@ type Hierarchy struct {
 	Policy    tpm2.Digest
 	Seed      []byte // not of lockout
 	Proof     []byte // not of lockout
+	Level     uint8  // of Seed, how primary keys derive from it (crypt.SeedLatest)
 	Enabled   bool   // shEnable, ehEnable, phEnable; always true of null and lockout
 }
 
@@ -58,7 +60,7 @@ func (h *Hierarchy) Renew(random io.Reader) error {
 	if _, err := io.ReadFull(random, proof); err != nil {
 		return err
 	}
-	h.Seed, h.Proof = seed, proof
+	h.Seed, h.Proof, h.Level = seed, proof, crypt.SeedLatest
 	return nil
 }
 
@@ -145,6 +147,9 @@ func (s *State) WalkPermanent(c *tpm2.Codec) {
 		h.walkAuth(c)
 	}
 	c.Bool(&s.DisableClear)
+	for _, h := range []*Hierarchy{&s.Owner, &s.Endorsement, &s.Platform} {
+		h.walkLevel(c)
+	}
 	if c.Decoding() { // until Startup, for who is suspended before it
 		s.Platform.PolicyAlg = tpm2.AlgNull
 	}
@@ -154,6 +159,7 @@ func (s *State) WalkPermanent(c *tpm2.Codec) {
 func (s *State) WalkState(c *tpm2.Codec) {
 	(*tpm2.Digest)(&s.Null.Seed).Walk(c)
 	(*tpm2.Digest)(&s.Null.Proof).Walk(c)
+	s.Null.walkLevel(c)
 	s.Platform.walkAuth(c)
 	for _, b := range []*bool{&s.Owner.Enabled, &s.Endorsement.Enabled, &s.Platform.Enabled, &s.PlatformNV} {
 		c.Bool(b)
@@ -161,6 +167,12 @@ func (s *State) WalkState(c *tpm2.Codec) {
 	if c.Decoding() {
 		s.Null.PolicyAlg = tpm2.AlgNull
 		s.Null.Enabled, s.Lockout.Enabled = true, true
+	}
+}
+
+func (h *Hierarchy) walkLevel(c *tpm2.Codec) {
+	if c.U8(&h.Level); h.Level > crypt.SeedLatest {
+		c.Fail(tpm2.RCValue)
 	}
 }
 

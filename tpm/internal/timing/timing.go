@@ -19,15 +19,15 @@ type State struct {
 
 	Time  uint64 // milliseconds since _TPM_Init
 	last  uint64 // the host's clock at the last Update, in milliseconds
-	Epoch uint32 // changes where Time is no longer comparable: at each _TPM_Init
+	Epoch uint32 // counts the Startups, since Time begins anew before each
 
 	faster int32  // what ClockRateAdjust has made of the rate since _TPM_Init
 	carry  uint64 // what scale has left
 }
 
 // PowerOn starts Time at zero at the host's time now.
-func (s *State) PowerOn(now time.Duration, epoch uint32) {
-	s.Time, s.last, s.Epoch = 0, uint64(now.Milliseconds()), epoch
+func (s *State) PowerOn(now time.Duration) {
+	s.Time, s.last = 0, uint64(now.Milliseconds())
 	s.faster, s.carry = 0, 0
 }
 
@@ -82,6 +82,7 @@ func (s *State) Clear() {
 // Startup counts a TPM Reset, Restart or Resume. After a power loss without
 // Shutdown the Clock may have gone back, so it is not safe.
 func (s *State) Startup(reset, orderly bool) {
+	s.Epoch++
 	if reset {
 		s.ResetCount++
 		s.RestartCount = 0
@@ -103,6 +104,7 @@ func (s *State) WalkPermanent(c *tpm2.Codec) {
 	c.U64(&s.Clock)
 	c.Bool(&s.Safe)
 	c.U32(&s.ResetCount)
+	c.U32(&s.Epoch)
 }
 
 // WalkState visits what Shutdown(STATE) saves besides.
@@ -114,7 +116,6 @@ func (s *State) WalkVolatile(c *tpm2.Codec) {
 	c.U64(&s.Clock)
 	c.Bool(&s.Safe)
 	c.U64(&s.Time)
-	c.U32(&s.Epoch)
 	faster := uint32(s.faster)
 	c.U32(&faster)
 	c.U64(&s.carry)

@@ -7,14 +7,14 @@ import (
 
 func TestClockAndTime(t *testing.T) {
 	s := Manufacture()
-	s.PowerOn(10*time.Second, 1)
+	s.PowerOn(10*time.Second)
 	if d := s.Update(10*time.Second + 1500*time.Millisecond); d != 1500 || s.Time != 1500 || s.Clock != 1500 {
 		t.Errorf("%d, %+v", d, s)
 	}
 	if d := s.Update(5 * time.Second); d != 0 || s.Time != 1500 {
 		t.Errorf("a host clock that went back: %d, %+v", d, s)
 	}
-	s.PowerOn(time.Second, 2)
+	s.PowerOn(time.Second)
 	if s.Time != 0 || s.Clock != 1500 {
 		t.Errorf("after power on: %+v", s)
 	}
@@ -28,7 +28,7 @@ func TestClockAndTime(t *testing.T) {
 // multiple of the interval; a Shutdown keeps what it was.
 func TestSafe(t *testing.T) {
 	s := Manufacture()
-	s.PowerOn(0, 1)
+	s.PowerOn(0)
 	s.Startup(true, true)
 	if !s.Safe || s.ResetCount != 1 {
 		t.Errorf("a new TPM: %+v", s)
