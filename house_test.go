@@ -54,6 +54,7 @@ var lattice = []line{
 	{2, "tpm/internal/hierarchy", with("tpm2", "tpm/internal/crypt")},
 	{2, "tpm/internal/lockout", with("tpm2", "tpm/internal/crypt")},
 	{2, "tpm/internal/timing", with("tpm2", "tpm/internal/crypt")},
+	{2, "tpm/internal/libtpms", []string{"tpm2"}},
 	{3, "tpm", with("tpm2", "tpm/")},
 	{4, "swtpm", with("tpm2", "tpm", "golang.org/x/sys")},
 	{4, "identity", []string{"tpm2", "rats"}},

@@ -1,21 +1,32 @@
 package tpm
 
 import (
+	"crypto/subtle"
 	"encoding/binary"
 
 	"github.com/ashlar-cloud/ashlar/tpm/internal/crypt"
+	"github.com/ashlar-cloud/ashlar/tpm/internal/libtpms"
 	"github.com/ashlar-cloud/ashlar/tpm/internal/pcr"
 	"github.com/ashlar-cloud/ashlar/tpm/internal/session"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
 // boundTo identifies an entity with its authorization value, for sessions
-// bound to it: once either changes, the session is no longer bound.
+// bound to it: once either changes, the session is no longer bound. It is the
+// digest of what libtpms keeps for it (SessionComputeBoundEntity), so that its
+// sessions can be taken over, and go into a small context.
 func (e *Engine) boundTo(h tpm2.Handle) tpm2.Digest {
-	name, auth := e.entityName(h), e.entityAuth(h)
-	n := binary.BigEndian.AppendUint16(nil, uint16(len(name)))
-	return tpm2.AlgSHA256.Digest(n, name, auth)
+	var b [libtpms.BoundSize]byte
+	copy(b[:], e.entityName(h))
+	auth := e.entityAuth(h)
+	end := b[len(b)-len(auth):]
+	subtle.XORBytes(end, end, auth)
+	defer clear(b[:])
+	return boundDigest(b[:])
 }
+
+// boundDigest is the short form of what libtpms keeps of a bound session.
+func boundDigest(b []byte) tpm2.Digest { return tpm2.AlgSHA256.Digest(b) }
 
 // isBoundTo reports whether a session is bound to the entity
 // (IsSessionBindEntity).

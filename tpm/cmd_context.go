@@ -69,7 +69,9 @@ func (e *Engine) contextLoad(c *call, in *savedContext, _ *none) tpm2.RC {
 	}
 	o := new(object.Object)
 	if rc := e.openContext(x, o); rc != tpm2.RCSuccess {
-		return rc.P(1)
+		if o = e.foreignObject(x); o == nil {
+			return rc.P(1)
+		}
 	}
 	if !e.hierarchyOn(o.Hierarchy) {
 		return tpm2.RCHierarchy.P(1)
@@ -82,7 +84,10 @@ func (e *Engine) contextLoad(c *call, in *savedContext, _ *none) tpm2.RC {
 func (e *Engine) loadSession(c *call, x *tpm2.Context) tpm2.RC {
 	var sess session.Session
 	if rc := e.openContext(x, &sess); rc != tpm2.RCSuccess {
-		return rc.P(1)
+		var foreign bool
+		if sess, foreign = e.foreignSession(x); !foreign {
+			return rc.P(1)
+		}
 	}
 	if sess.Handle != x.SavedHandle {
 		return tpm2.RCIntegrity.P(1)

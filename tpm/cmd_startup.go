@@ -43,7 +43,7 @@ func (e *Engine) startup(c *call, in *startupIn, _ *none) tpm2.RC {
 	switch {
 	case reset:
 		s.resets++
-		s.clears = 0
+		s.clears, s.foreign = 0, false
 		s.audit.digest = nil
 	case !resume:
 		s.clears++

@@ -18,7 +18,7 @@ var (
 
 // libtpms is what Debian's swtpm implements besides: where a command's
 // parameters decode differently under it, the two cannot be compared.
-var libtpms = tpm2.Implementation{
+var libtpmsAccepts = tpm2.Implementation{
 	Hashes:  nullProfile.impl.Hashes,
 	RSABits: []uint16{1024, 2048, 3072},
 	Curves: []tpm2.ECCCurve{tpm2.CurveP192, tpm2.CurveP224, tpm2.CurveP256, tpm2.CurveP384, tpm2.CurveP521,
@@ -34,7 +34,7 @@ var libtpms = tpm2.Implementation{
 // alike reports whether both decode the parameters alike.
 func alike(d *command, params []byte) bool {
 	a, b := d.newParams(), d.newParams()
-	x, y := tpm2.NewDecoderFor(params, &nullProfile.impl), tpm2.NewDecoderFor(params, &libtpms)
+	x, y := tpm2.NewDecoderFor(params, &nullProfile.impl), tpm2.NewDecoderFor(params, &libtpmsAccepts)
 	a.Walk(&x)
 	b.Walk(&y)
 	return x.RC() == y.RC() && x.Remaining() == y.Remaining()

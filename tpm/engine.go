@@ -106,6 +106,9 @@ type state struct {
 	// firmware is the version that the TPM shows: that of the libtpms which made
 	// it, where its state was taken over.
 	firmware uint64
+	// foreign: contexts that libtpms has saved are still good, until the next TPM
+	// Reset.
+	foreign bool
 	// generation counts the Commits that were pending: by it a volatile state
 	// knows the permanent one that it belongs to.
 	generation uint64

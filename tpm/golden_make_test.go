@@ -90,12 +90,14 @@ func (r *rig) goldenObjects() {
 		}
 		r.all(createPrimaryCmd(hierarchy, &key, data), evictCmd(auth, third, handle), flushCmd(third))
 	}
+	r.all(flushCmd(tpm2.TransientFirst)) // libtpms needs the slot for the parent
 	child := sealedData()
 	created := new(createOut)
 	decode(r.t, params(r.t, r.execute(frame(tpm2.CCCreate, []tpm2.Handle{goldenKey}, password(""),
 		buf16(append(buf16([]byte("auth")), buf16([]byte("a child"))...)), buf16(tpm2.Marshal(&child)), buf16(nil), u32(0)))[headerSize:]), created)
-	r.all(frame(tpm2.CCLoad, []tpm2.Handle{goldenKey}, password(""), buf16(created.private), buf16(tpm2.Marshal(&created.public.Public))),
-		evictCmd(tpm2.RHOwner, third, goldenKey+0x10), flushCmd(third))
+	loaded := r.execute(frame(tpm2.CCLoad, []tpm2.Handle{goldenKey}, password(""), buf16(created.private), buf16(tpm2.Marshal(&created.public.Public))))
+	at := tpm2.Handle(binary.BigEndian.Uint32(loaded[headerSize:]))
+	r.all(evictCmd(tpm2.RHOwner, at, goldenKey+0x10), flushCmd(at))
 }
 
 // goldenIndices defines an Index of every kind besides those of equipment, in
@@ -181,7 +183,7 @@ func (r *rig) goldenTransients() {
 	external := cipherKey(signingKey, tpm2.SymDef{Alg: tpm2.AlgAES, KeyBits: 256, Mode: tpm2.AlgCMAC})
 	external.NameAlg = tpm2.AlgSHA512
 	external.Unique = make([]byte, 64)
-	r.all(flushCmd(tpm2.TransientFirst), flushCmd(tpm2.TransientFirst+1), createPrimaryCmd(tpm2.RHOwner, &stClear, ""),
+	r.all(flushCmd(tpm2.TransientFirst+1), createPrimaryCmd(tpm2.RHOwner, &stClear, ""),
 		loadExternalCmd(&external, nil, tpm2.RHOwner), createPrimaryCmd(tpm2.RHNull, &null, ""))
 }
 

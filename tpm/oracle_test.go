@@ -23,7 +23,10 @@ type oracle struct {
 
 // newOracle starts a swtpm with a new state and powers it on. The test is
 // skipped where there is no swtpm.
-func newOracle(t *testing.T) *oracle {
+func newOracle(t *testing.T) *oracle { return newOracleOf(t, nil) }
+
+// newOracleOf starts a swtpm with a permanent state, a new one where it is nil.
+func newOracleOf(t *testing.T, permanent []byte) *oracle {
 	t.Helper()
 	path, err := exec.LookPath("swtpm")
 	if err != nil {
@@ -32,6 +35,13 @@ func newOracle(t *testing.T) *oracle {
 	dir, err := os.MkdirTemp("", "oracle") // short: the path of a socket has a limit
 	if err != nil {
 		t.Fatal(err)
+	}
+	if permanent != nil {
+		file := binary.BigEndian.AppendUint32([]byte{2, 1, 0, 10, 0, 0}, uint32(len(permanent)+16))
+		file = binary.BigEndian.AppendUint32(append(file, 0, 1), uint32(len(permanent)))
+		if err := os.WriteFile(filepath.Join(dir, "tpm2-00.permall"), append(file, permanent...), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	data, control := filepath.Join(dir, "data"), filepath.Join(dir, "control")
 	cmd := exec.Command(path, "socket", "--tpm2", "--tpmstate", "dir="+dir, "--flags", "not-need-init",

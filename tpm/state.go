@@ -90,6 +90,7 @@ func (e *Engine) walkPresence(c *tpm2.Codec) {
 func (e *Engine) walkState(c *tpm2.Codec) {
 	c.U32(&e.state.clears)
 	c.Bool(&e.state.readOnly)
+	c.Bool(&e.state.foreign)
 }
 
 // moment says which permanent state a volatile one belongs to, and up to what

@@ -123,11 +123,12 @@ func adjustCandidate(b []byte) {
 }
 
 // adjustOriginal is adjustCandidate before revision 155, which scaled but the
-// topmost 16 bits.
+// topmost 16 bits, and lost the 32 bits that follow.
 func adjustOriginal(b []byte) {
 	const scale, floor = 0x4AFB, 0xB505
 	top := uint32(binary.BigEndian.Uint16(b))*scale>>16 + floor
 	binary.BigEndian.PutUint16(b, uint16(top))
+	clear(b[2:6])
 	b[len(b)-1] |= 1
 }
 

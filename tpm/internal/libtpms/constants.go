@@ -35,7 +35,7 @@ const oldConstants = 88
 // walkConstants visits the constants. Another value stands for other sizes of
 // things, or for damage.
 func walkConstants(w *walker) {
-	w.section(&constantsMark, 3, func(version uint16) {
+	w.section(constantsMark, 3, func(version uint16) {
 		list := constants[:]
 		if version < 3 {
 			list = list[:oldConstants]

@@ -49,15 +49,15 @@ const (
 func (d *Data) Saved() bool { return d.OrderlyState&^(FlagHCRTM|FlagLocality3) == StateSaved }
 
 var (
-	dataMark      = mark{"PERSISTENT_DATA", 0x12213443, 3, 5, true}
-	pcrPolicyMark = mark{"PCR_POLICY", 0x176be626, 2, 2, false}
+	dataMark      = mark{"PERSISTENT_DATA", 0x12213443, 3, 5, 4}
+	pcrPolicyMark = mark{"PCR_POLICY", 0x176be626, 2, 2, 0}
 )
 
 // lastLevel is the newest seed-compatibility level: that of revision 155.
 const lastLevel = 1
 
 func (d *Data) walk(w *walker) {
-	w.section(&dataMark, w.since(levelLists, 4, 5), func(version uint16) {
+	w.section(dataMark, w.since(LevelLists, 4, 5), func(version uint16) {
 		w.Bool(&d.DisableClear)
 		d.walkAuths(w)
 		for _, s := range []*tpm2.Digest{&d.EndorsementSeed, &d.OwnerSeed, &d.PlatformSeed,
@@ -100,7 +100,7 @@ func (d *Data) walkAuths(w *walker) {
 
 // walkPCRPolicy visits the policies of the groups of PCRs, of which there is one.
 func (d *Data) walkPCRPolicy(w *walker) {
-	w.section(&pcrPolicyMark, 2, func(uint16) {
+	w.section(pcrPolicyMark, 2, func(uint16) {
 		w.array(1, "groups of PCRs")
 		w.U16((*uint16)(&d.PCRPolicyAlg))
 		d.PCRPolicy.Walk(&w.Codec)
@@ -157,7 +157,7 @@ const (
 	firstCommand = 0x11f
 	// listBytes is the size of a list in newer libtpms as it is written, and
 	// maxListBytes as it is read.
-	listBytes    = 16
+	listBytes    = 17
 	maxListBytes = 32
 )
 

@@ -51,14 +51,14 @@ type Object struct {
 }
 
 var (
-	anyObjectMark = mark{"ANY_OBJECT", 0xfe9a3974, 2, 2, false}
-	objectMark    = mark{"OBJECT", 0x75be73af, 2, 4, true}
-	exponentMark  = mark{"the private exponent", 0x0854eab2, 2, 2, false}
-	primeMark     = mark{"a prime", 0x2fe736ab, 2, 2, false}
+	anyObjectMark = mark{"ANY_OBJECT", 0xfe9a3974, 2, 2, 0}
+	objectMark    = mark{"OBJECT", 0x75be73af, 2, 4, 3}
+	exponentMark  = mark{"the private exponent", 0x0854eab2, 2, 2, 0}
+	primeMark     = mark{"a prime", 0x2fe736ab, 2, 2, 0}
 )
 
 func (o *Object) walk(w *walker) {
-	w.section(&anyObjectMark, 2, func(uint16) {
+	w.section(anyObjectMark, 2, func(uint16) {
 		w.U32((*uint32)(&o.Flags))
 		switch {
 		case !w.ok() || !o.Flags.Has(ObjectOccupied):
@@ -75,7 +75,7 @@ func (o *Object) walk(w *walker) {
 }
 
 func (o *Object) walkObject(w *walker) {
-	w.section(&objectMark, w.since(levelObjects, 3, 4), func(version uint16) {
+	w.section(objectMark, w.since(levelObjects, 3, 4), func(version uint16) {
 		(*tpm2.PublicOrNull)(&o.Public).Walk(&w.Codec)
 		o.walkSensitive(w)
 		rsa := o.Sensitive != nil && o.Sensitive.Type == tpm2.AlgRSA
@@ -126,7 +126,7 @@ func (o *Object) walkSensitive(w *walker) {
 }
 
 func (o *Object) walkExponent(w *walker) {
-	w.section(&exponentMark, 2, func(uint16) {
+	w.section(exponentMark, 2, func(uint16) {
 		for i := range o.Exponent {
 			walkNumber(w, &o.Exponent[i])
 		}
@@ -145,7 +145,7 @@ const (
 // significant one first. A 32-bit libtpms writes smaller words, which are not
 // told from these; only a number's size gives it away.
 func walkNumber(w *walker, n *[]byte) {
-	w.section(&primeMark, 2, func(uint16) {
+	w.section(primeMark, 2, func(uint16) {
 		b := reverseWords(*n)
 		w.Buffer(&b, maxNumber)
 		w.require(len(b)%wordSize == 0, "a number is not of whole words")

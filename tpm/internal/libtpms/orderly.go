@@ -15,12 +15,12 @@ type Orderly struct {
 }
 
 var (
-	orderlyMark = mark{"ORDERLY_DATA", 0x56657887, 2, 2, false}
-	drbgMark    = mark{"DRBG_STATE", 0x6fe83ea1, 2, 2, false}
+	orderlyMark = mark{"ORDERLY_DATA", 0x56657887, 2, 2, 0}
+	drbgMark    = mark{"DRBG_STATE", 0x6fe83ea1, 2, 2, 0}
 )
 
 func (o *Orderly) walk(w *walker) {
-	w.section(&orderlyMark, 2, func(uint16) {
+	w.section(orderlyMark, 2, func(uint16) {
 		w.U64(&o.Clock)
 		w.Bool(&o.ClockSafe)
 		walkDRBG(w)
@@ -46,7 +46,7 @@ const (
 )
 
 func walkDRBG(w *walker) {
-	w.section(&drbgMark, 2, func(uint16) {
+	w.section(drbgMark, 2, func(uint16) {
 		var counter uint64
 		var magic, word uint32
 		w.U64(&counter)
@@ -92,10 +92,10 @@ type Reset struct {
 // CommitBytes is the size of CommitArray in bytes.
 const CommitBytes = 16
 
-var resetMark = mark{"STATE_RESET_DATA", 0x01102332, 2, 4, true}
+var resetMark = mark{"STATE_RESET_DATA", 0x01102332, 2, 4, 3}
 
 func (r *Reset) walk(w *walker) {
-	w.section(&resetMark, 4, func(version uint16) {
+	w.section(resetMark, 4, func(version uint16) {
 		r.NullProof.Walk(&w.Codec)
 		r.NullSeed.Walk(&w.Codec)
 		w.U32(&r.ClearCount)
@@ -121,10 +121,11 @@ func (r *Reset) walk(w *walker) {
 	})
 }
 
-// Masks of the low bits of a context's id; libtpms before 0.9 had the short one.
+// LongMask is the ContextMask of libtpms 0.9 and later, and shortMask that of
+// before.
 const (
+	LongMask  = 0xFFFF
 	shortMask = 0x00FF
-	longMask  = 0xFFFF
 )
 
 func (r *Reset) walkContexts(w *walker, version uint16) {
@@ -143,7 +144,7 @@ func (r *Reset) walkContexts(w *walker, version uint16) {
 		return
 	}
 	w.U16(&r.ContextMask)
-	w.require(r.ContextMask == shortMask || r.ContextMask == longMask, "its mask of sessions is none that there is")
+	w.require(r.ContextMask == shortMask || r.ContextMask == LongMask, "its mask of sessions is none that there is")
 }
 
 // Clear is what lasts until a TPM Restart (STATE_CLEAR_DATA).
@@ -164,23 +165,23 @@ type PCRBank struct {
 const SavedPCRs = 16
 
 var (
-	clearMark   = mark{"STATE_CLEAR_DATA", 0x98897667, 2, 2, false}
-	pcrSaveMark = mark{"PCR_SAVE", 0x7372eabc, 2, 2, false}
-	pcrMark     = mark{"PCR", 0xe95f0387, 2, 2, false}
-	pcrAuthMark = mark{"PCR_AUTHVALUE", 0x6be82eaf, 2, 2, false}
+	clearMark   = mark{"STATE_CLEAR_DATA", 0x98897667, 2, 2, 0}
+	pcrSaveMark = mark{"PCR_SAVE", 0x7372eabc, 2, 2, 0}
+	pcrMark     = mark{"PCR", 0xe95f0387, 2, 2, 0}
+	pcrAuthMark = mark{"PCR_AUTHVALUE", 0x6be82eaf, 2, 2, 0}
 )
 
 func (s *Clear) walk(w *walker) {
-	w.section(&clearMark, 2, func(uint16) {
+	w.section(clearMark, 2, func(uint16) {
 		w.flags(&s.OwnerEnabled, &s.EndorsementEnabled, &s.PlatformNVEnabled)
 		w.U16((*uint16)(&s.Platform.Alg))
 		s.Platform.Policy.Walk(&w.Codec)
 		s.Platform.Value.Walk(&w.Codec)
-		w.section(&pcrSaveMark, 2, func(uint16) {
+		w.section(pcrSaveMark, 2, func(uint16) {
 			w.array(SavedPCRs, "PCRs")
 			walkBanks(w, &s.PCRs, SavedPCRs)
 		})
-		w.section(&pcrAuthMark, 2, func(uint16) {
+		w.section(pcrAuthMark, 2, func(uint16) {
 			w.array(1, "groups of PCRs")
 			s.PCRAuth.Walk(&w.Codec)
 			w.future()

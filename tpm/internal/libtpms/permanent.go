@@ -19,16 +19,18 @@ type Permanent struct {
 }
 
 var (
-	permanentMark = mark{"PERSISTENT_ALL", 0xab364723, 3, 4, true}
-	constantsMark = mark{"the compile-time constants", 0xc9ea6431, 2, 3, false}
+	permanentMark = mark{"PERSISTENT_ALL", 0xab364723, 3, 4, 3}
+	constantsMark = mark{"the compile-time constants", 0xc9ea6431, 2, 3, 0}
 )
 
 // Levels of a state's form from which libtpms writes newer versions of its
 // parts (StateFormatLevel). Level 1 is what libtpms 0.9 writes.
 const (
 	levelProfile = 2 // PERSISTENT_ALL 4
-	levelLists   = 3 // PERSISTENT_DATA 5
 	levelObjects = 6 // OBJECT 4
+	// LevelLists is the first at which lists can name every command
+	// (PERSISTENT_DATA 5).
+	LevelLists = 3
 )
 
 // since is the version that a part is written in: the older one before a level.
@@ -62,7 +64,7 @@ func (p *Permanent) Encode(level int) ([]byte, error) {
 }
 
 func (p *Permanent) walk(w *walker) {
-	w.section(&permanentMark, w.since(levelProfile, 3, 4), func(version uint16) {
+	w.section(permanentMark, w.since(levelProfile, 3, 4), func(version uint16) {
 		if version >= 4 {
 			w.text(&p.Profile)
 		}
@@ -113,7 +115,7 @@ type Entry struct {
 	Handle tpm2.Handle
 }
 
-var entriesMark = mark{"USER_NVRAM", 0x094f22c3, 2, 2, false}
+var entriesMark = mark{"USER_NVRAM", 0x094f22c3, 2, 2, 0}
 
 // Sizes in bytes, those of libtpms 0.9 on a 64-bit machine: of the memory for
 // entries, and of an entry without an Index's data.
@@ -127,7 +129,7 @@ const (
 const maxEntries = nvSpace / indexSize
 
 func (p *Permanent) walkEntries(w *walker) {
-	w.section(&entriesMark, 2, func(uint16) {
+	w.section(entriesMark, 2, func(uint16) {
 		space := uint64(nvSpace)
 		w.U64(&space)
 		for i := 0; w.ok(); i++ {
@@ -187,10 +189,10 @@ type Index struct {
 	Data   []byte // none of an orderly Index, whose data is in RAM
 }
 
-var indexMark = mark{"NV_INDEX", 0x2547265a, 2, 2, false}
+var indexMark = mark{"NV_INDEX", 0x2547265a, 2, 2, 0}
 
 func (x *Index) walk(w *walker, h tpm2.Handle) {
-	w.section(&indexMark, 2, func(uint16) {
+	w.section(indexMark, 2, func(uint16) {
 		x.Public.Walk(&w.Codec)
 		x.Auth.Walk(&w.Codec)
 		w.future()
@@ -215,7 +217,7 @@ type RAMIndex struct {
 	Data       []byte
 }
 
-var ramMark = mark{"INDEX_ORDERLY_RAM", 0x5346feab, 2, 2, false}
+var ramMark = mark{"INDEX_ORDERLY_RAM", 0x5346feab, 2, 2, 0}
 
 // Sizes in bytes: of the RAM for orderly Indices, and of one without its data.
 const (
@@ -224,7 +226,7 @@ const (
 )
 
 func walkRAM(w *walker, list *[]RAMIndex) {
-	w.section(&ramMark, 2, func(uint16) {
+	w.section(ramMark, 2, func(uint16) {
 		space, used := uint32(ramSpace), 0
 		w.U32(&space)
 		w.require(space == ramSpace, "it has another size")

@@ -23,9 +23,9 @@ type Sequence struct {
 }
 
 var (
-	sequenceMark = mark{"HASH_OBJECT", 0xb874fe38, 2, 3, false}
-	hashMark     = mark{"HASH_STATE", 0x562878a2, 2, 2, false}
-	anyHashMark  = mark{"ANY_HASH_STATE", 0x349d494b, 2, 2, false}
+	sequenceMark = mark{"HASH_OBJECT", 0xb874fe38, 2, 3, 0}
+	hashMark     = mark{"HASH_STATE", 0x562878a2, 2, 2, 0}
+	anyHashMark  = mark{"ANY_HASH_STATE", 0x349d494b, 2, 2, 0}
 )
 
 // hashCount is the number of hash algorithms of libtpms (HASH_COUNT).
@@ -35,7 +35,7 @@ const hashCount = 4
 const maxBlock = 128
 
 func (s *Sequence) walk(w *walker, flags ObjectFlags) {
-	w.section(&sequenceMark, 3, func(version uint16) {
+	w.section(sequenceMark, 3, func(version uint16) {
 		w.U16(&s.Type)
 		w.U16((*uint16)(&s.NameAlg))
 		w.U32(&s.Attributes)
@@ -78,11 +78,11 @@ type Hash struct {
 }
 
 func (h *Hash) walk(w *walker) {
-	w.section(&hashMark, 2, func(uint16) {
+	w.section(hashMark, 2, func(uint16) {
 		w.U8(&h.Type)
 		w.U16((*uint16)(&h.Alg))
-		w.section(&anyHashMark, 2, func(uint16) {
-			if f := formOf(h.Alg); f != nil {
+		w.section(anyHashMark, 2, func(uint16) {
+			if f, ok := formOf(h.Alg); ok {
 				h.walkState(w, f)
 			}
 			w.future()
@@ -102,23 +102,23 @@ type hashForm struct {
 }
 
 var hashForms = [hashCount]hashForm{
-	{tpm2.AlgSHA1, mark{"a running SHA-1", 0x19d46f50, 2, 2, false}, 5, 4, 64, false, "sha\x01"},
-	{tpm2.AlgSHA256, mark{"a running SHA-256", 0x6ea059d0, 2, 2, false}, 8, 4, 64, true, "sha\x03"},
-	{tpm2.AlgSHA384, mark{"a running SHA-384", 0x14814b08, 2, 2, false}, 8, 8, 128, true, "sha\x04"},
-	{tpm2.AlgSHA512, mark{"a running SHA-512", 0x269e8ae0, 2, 2, false}, 8, 8, 128, true, "sha\x07"},
+	{tpm2.AlgSHA1, mark{"a running SHA-1", 0x19d46f50, 2, 2, 0}, 5, 4, 64, false, "sha\x01"},
+	{tpm2.AlgSHA256, mark{"a running SHA-256", 0x6ea059d0, 2, 2, 0}, 8, 4, 64, true, "sha\x03"},
+	{tpm2.AlgSHA384, mark{"a running SHA-384", 0x14814b08, 2, 2, 0}, 8, 8, 128, true, "sha\x04"},
+	{tpm2.AlgSHA512, mark{"a running SHA-512", 0x269e8ae0, 2, 2, 0}, 8, 8, 128, true, "sha\x07"},
 }
 
-func formOf(alg tpm2.AlgID) *hashForm {
-	for i := range hashForms {
-		if hashForms[i].alg == alg {
-			return &hashForms[i]
+func formOf(alg tpm2.AlgID) (f hashForm, ok bool) {
+	for _, f := range hashForms {
+		if f.alg == alg {
+			return f, true
 		}
 	}
-	return nil
+	return f, false
 }
 
-func (h *Hash) walkState(w *walker, f *hashForm) {
-	w.section(&f.mark, 2, func(uint16) {
+func (h *Hash) walkState(w *walker, f hashForm) {
+	w.section(f.mark, 2, func(uint16) {
 		if w.Decoding() {
 			h.chain, h.block = make([]byte, f.words*f.size), make([]byte, f.block)
 		}
@@ -160,8 +160,8 @@ var ErrHash = errors.New("a running hash is in no state that there is")
 // Binary is the hash in the form that the standard library reads
 // (encoding.BinaryUnmarshaler).
 func (h *Hash) Binary() ([]byte, error) {
-	f := formOf(h.Alg)
-	if f == nil || h.chain == nil {
+	f, ok := formOf(h.Alg)
+	if !ok || h.chain == nil {
 		return nil, ErrHash
 	}
 	high := h.bits[1]

@@ -52,8 +52,8 @@ type Session struct {
 }
 
 var (
-	slotMark    = mark{"SESSION_SLOT", 0x3664aebc, 2, 2, false}
-	sessionMark = mark{"SESSION", 0x44be9f45, 2, 2, false}
+	slotMark    = mark{"SESSION_SLOT", 0x3664aebc, 2, 2, 0}
+	sessionMark = mark{"SESSION", 0x44be9f45, 2, 2, 0}
 )
 
 // BoundSize is the size in bytes of what tells the entity that a session is
@@ -62,7 +62,7 @@ const BoundSize = 68
 
 // walkSlot visits a slot: an occupied one has a session.
 func walkSlot(w *walker, s **Session) {
-	w.section(&slotMark, 2, func(uint16) {
+	w.section(slotMark, 2, func(uint16) {
 		occupied := *s != nil
 		if w.Bool(&occupied); !occupied || !w.ok() {
 			return
@@ -76,7 +76,7 @@ func walkSlot(w *walker, s **Session) {
 }
 
 func (s *Session) walk(w *walker) {
-	w.section(&sessionMark, 2, func(uint16) {
+	w.section(sessionMark, 2, func(uint16) {
 		w.U32((*uint32)(&s.Flags))
 		w.U32(&s.PCRCounter)
 		w.U64(&s.StartTime)

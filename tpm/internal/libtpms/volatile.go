@@ -3,17 +3,18 @@ package libtpms
 import (
 	"bytes"
 	"crypto/sha1"
+	"fmt"
 
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
 // Volatile is a running TPM's state besides the permanent one.
 type Volatile struct {
-	Exclusive       tpm2.Handle // the exclusive audit session; NoHandle for none
+	Exclusive       tpm2.Handle // the exclusive audit session, if there is that
 	Time            uint64      // milliseconds since _TPM_Init
 	PlatformEnabled bool
 	PCRReconfigured bool        // PCR_Allocate was done since
-	DRTM            tpm2.Handle // the running _TPM_Hash_Start sequence; NoHandle for none
+	DRTM            tpm2.Handle // the running _TPM_Hash_Start sequence, or NoHandle
 	HCRTM           bool        // there was one before Startup
 	Locality3       bool        // Startup came from locality 3
 	ProtectedUsed   bool        // a protected authorization was tried
@@ -42,13 +43,13 @@ type Volatile struct {
 }
 
 const (
-	// NoHandle stands for none (TPM_RH_UNASSIGNED).
+	// NoHandle stands for no object (TPM_RH_UNASSIGNED).
 	NoHandle tpm2.Handle = 0x40000008
 	// ClockRate is the nominal rate of the clock.
 	ClockRate = 30000
 )
 
-var volatileMark = mark{"the volatile state", 0x45637889, 4, 4, false}
+var volatileMark = mark{"the volatile state", 0x45637889, 4, 4, 0}
 
 // DecodeVolatile reads a volatile state of at most MaxVolatile bytes and checks
 // its digest. The errors are ErrDamaged and ErrVersion.
@@ -57,16 +58,13 @@ func DecodeVolatile(b []byte) (*Volatile, error) {
 		return nil, tooLong(len(b))
 	}
 	body := b[:len(b)-sha1.Size]
+	if sum := sha1.Sum(body); !bytes.Equal(sum[:], b[len(body):]) {
+		return nil, fmt.Errorf("%w: the digest of the volatile state does not match", ErrDamaged)
+	}
 	w := newReader(body)
 	v := new(Volatile)
 	v.walk(w)
 	w.require(w.Remaining() == 0, "bytes follow it")
-	if err := w.finish(); err != nil {
-		return nil, err
-	}
-	if sum := sha1.Sum(body); !bytes.Equal(sum[:], b[len(body):]) {
-		w.refuse(ErrDamaged, "the digest of the volatile state does not match")
-	}
 	return v, w.finish()
 }
 
@@ -80,14 +78,14 @@ func (v *Volatile) Encode(level int) ([]byte, error) {
 }
 
 func (v *Volatile) walk(w *walker) {
-	w.section(&volatileMark, 4, func(uint16) {
+	w.section(volatileMark, 4, func(uint16) {
 		v.walkHead(w)
 		v.Orderly.walk(w)
 		v.Clear.walk(w)
 		v.Reset.walk(w)
 		w.flags(&v.Manufactured, &v.Started)
 		w.block(true, func() { walkCommand(w) })
-		w.block(true, func() { w.block(false, nil) }) // timers, kept elsewhere
+		w.block(false, nil) // timers, kept elsewhere
 		w.block(true, func() { v.walkNV(w) })
 		w.block(true, func() { v.walkObjects(w) })
 		w.block(true, func() { v.walkPCRs(w) })
@@ -164,7 +162,7 @@ func (v *Volatile) walkObjects(w *walker) {
 func (v *Volatile) walkPCRs(w *walker) {
 	w.array(tpm2.PCRCount, "PCRs")
 	for i := range v.PCRs {
-		w.section(&pcrMark, 2, func(uint16) { walkBanks(w, &v.PCRs[i], 1) })
+		w.section(pcrMark, 2, func(uint16) { walkBanks(w, &v.PCRs[i], 1) })
 	}
 }
 

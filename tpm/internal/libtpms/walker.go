@@ -1,6 +1,7 @@
 package libtpms
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -70,16 +71,13 @@ func (w *walker) finish() error {
 
 // section visits a section's mark and then its content, which is told the
 // version that is read or written.
-func (w *walker) section(s *mark, version uint16, content func(version uint16)) {
+func (w *walker) section(s mark, version uint16, content func(version uint16)) {
 	if !w.ok() {
 		return
 	}
 	outer := w.where
 	w.where = s.name
-	magic, least := s.magic, uint16(1)
-	if s.strict {
-		least = version
-	}
+	magic, least := s.magic, s.leastOf(version)
 	w.U16(&version)
 	w.U32(&magic)
 	w.require(magic == s.magic, "its mark is not there")
@@ -90,6 +88,7 @@ func (w *walker) section(s *mark, version uint16, content func(version uint16)) 
 		w.refuse(ErrVersion, "%s is of version %d and needs a reader of %d, this one is %d", s.name, version, least, s.newest)
 	}
 	w.require(version >= s.oldest, "it is of a version before libtpms 0.7")
+	w.require(least == s.leastOf(version), "its version does not agree with itself")
 	if w.ok() {
 		content(min(version, s.newest))
 	}
@@ -103,7 +102,17 @@ type mark struct {
 	name           string
 	magic          uint32
 	oldest, newest uint16 // versions that are read
-	strict         bool   // a reader needs the version that is written, else any will do
+	// strict is the first version that a reader must know to read what is written
+	// in it; 0 where any reader will do.
+	strict uint16
+}
+
+// leastOf is the oldest reader's version that libtpms writes beside a version.
+func (m mark) leastOf(version uint16) uint16 {
+	if m.strict != 0 && version >= m.strict {
+		return version
+	}
+	return 1
 }
 
 // block visits a part that may be missing. It is there if need is set; a reader
@@ -179,3 +188,11 @@ func (w *walker) flags(list ...*bool) {
 }
 
 func tooLong(n int) error { return fmt.Errorf("%w: %d bytes are more than a TPM has", ErrDamaged, n) }
+
+// IsPermanent reports whether bytes begin as a permanent state does.
+func IsPermanent(b []byte) bool { return permanentMark.begins(b) }
+
+// IsVolatile reports whether bytes begin as a volatile state does.
+func IsVolatile(b []byte) bool { return volatileMark.begins(b) }
+
+func (m mark) begins(b []byte) bool { return len(b) >= 8 && binary.BigEndian.Uint32(b[2:]) == m.magic }

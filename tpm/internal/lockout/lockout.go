@@ -135,3 +135,14 @@ func (s *State) WalkVolatile(c *tpm2.Codec) {
 	c.U64(&authHeal)
 	s.selfHeal, s.authHeal = int64(selfHeal), int64(authHeal)
 }
+
+// Waited gives how long the timers had run at the last Shutdown, in milliseconds.
+func (s *State) Waited() (selfHeal, authHeal uint64) { return s.waited.selfHeal, s.waited.authHeal }
+
+// SetTimers takes over timers that began at these milliseconds of Time, and had
+// run until now.
+func (s *State) SetTimers(selfHeal, authHeal int64, now uint64) {
+	s.selfHeal, s.authHeal = selfHeal, authHeal
+	s.waited.selfHeal = min(elapsed(now, selfHeal), maxWait)
+	s.waited.authHeal = min(elapsed(now, authHeal), maxWait)
+}

@@ -105,3 +105,9 @@ func (s *State) DeleteOwners() {
 		}
 	}
 }
+
+// MaxCount is the largest value of a counter that was deleted.
+func (s *State) MaxCount() uint64 { return s.maxCount }
+
+// SetMaxCount takes another program's over.
+func (s *State) SetMaxCount(n uint64) { s.maxCount = n }

@@ -79,6 +79,10 @@ func (s *State) FitsObject(persistent int) bool {
 	return objectSize-linkSize+linkSize+terminateSize+s.counterReserve() <= s.free(persistent)
 }
 
+// Holds reports whether there is the room that the Indices there are take, and a
+// number of persistent objects beside them.
+func (s *State) Holds(persistent int) bool { return s.free(persistent) >= 0 && s.orderlyFree() >= 0 }
+
 // Counters is the number of counters defined.
 func (s *State) Counters() int {
 	n := 0

@@ -29,7 +29,7 @@ func (s *State) WalkPermanent(c *tpm2.Codec) {
 		}
 		s.indices = append(s.indices, x)
 	}
-	if c.RC() == tpm2.RCSuccess && (s.free(0) < 0 || s.orderlyFree() < 0) {
+	if c.RC() == tpm2.RCSuccess && !s.Holds(0) {
 		c.Fail(tpm2.RCSize)
 	}
 }
@@ -38,7 +38,7 @@ func (x *Index) walk(c *tpm2.Codec) {
 	x.Public.Walk(c)
 	x.Auth.Walk(c)
 	if c.Decoding() && c.RC() == tpm2.RCSuccess {
-		if !x.consistent() {
+		if !x.Consistent() {
 			c.Fail(tpm2.RCAttributes)
 			return
 		}
@@ -50,9 +50,9 @@ func (x *Index) walk(c *tpm2.Codec) {
 	}
 }
 
-// consistent reports whether an Index that was read can exist: later commands
+// Consistent reports whether an Index that was read can exist: later commands
 // rely on the sizes.
-func (x *Index) consistent() bool {
+func (x *Index) Consistent() bool {
 	digest := x.Public.NameAlg.DigestSize()
 	if digest == 0 { // a hash algorithm that has a name but no implementation
 		return false

@@ -131,7 +131,7 @@ func (s *State) WalkPermanent(c *tpm2.Codec) {
 		if len(s.Persistent) > 0 {
 			last = s.Persistent[len(s.Persistent)-1].Handle
 		}
-		if c.RC() == tpm2.RCSuccess && (p.Handle <= last || !p.valid()) {
+		if c.RC() == tpm2.RCSuccess && (p.Handle <= last || !p.Valid()) {
 			c.Fail(tpm2.RCValue)
 		}
 		if c.RC() != tpm2.RCSuccess {
@@ -147,8 +147,12 @@ func (p *Persistent) Walk(c *tpm2.Codec) {
 	p.Object.Walk(c)
 }
 
-// valid reports whether EvictControl makes such a persistent object.
-func (p *Persistent) valid() bool {
+// Consistent reports whether the fields are those of an object that the commands
+// make.
+func (o *Object) Consistent() bool { return o.consistent(&o.Public, o.Sensitive) }
+
+// Valid reports whether EvictControl makes such a persistent object.
+func (p *Persistent) Valid() bool {
 	return p.Handle.Type() == tpm2.HTPersistent && p.CanPersist() &&
 		(p.Handle >= tpm2.PlatformPersistent) == (p.Hierarchy == tpm2.RHPlatform)
 }

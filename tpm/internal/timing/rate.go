@@ -29,6 +29,18 @@ func (s *State) AdjustRate(step int8) tpm2.RC {
 	return tpm2.RCSuccess
 }
 
+// Rate is how many of the host's milliseconds, times 30,000, make one of the TPM.
+func (s *State) Rate() uint32 { return uint32(nominal - s.faster) }
+
+// SetRate takes a rate over that Rate gave, and reports whether it is one.
+func (s *State) SetRate(rate uint32) bool {
+	if rate < nominal-maxShift || rate > nominal+maxShift {
+		return false
+	}
+	s.faster = nominal - int32(rate)
+	return true
+}
+
 // scale makes milliseconds of the host those of the TPM; what is left of one is
 // kept for the next time.
 func (s *State) scale(ms uint64) uint64 {

@@ -7,7 +7,7 @@ import (
 
 func TestClockAndTime(t *testing.T) {
 	s := Manufacture()
-	s.PowerOn(10*time.Second)
+	s.PowerOn(10 * time.Second)
 	if d := s.Update(10*time.Second + 1500*time.Millisecond); d != 1500 || s.Time != 1500 || s.Clock != 1500 {
 		t.Errorf("%d, %+v", d, s)
 	}
