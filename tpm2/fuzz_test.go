@@ -24,7 +24,7 @@ var walkers = []Walker{
 	new(PublicParms), new(RSADecryptScheme), new(RSAPublicKey), new(SE), new(ST), new(SU), new(Sensitive),
 	new(SensitiveCreate), new(SensitiveData), new(SessionAttributes), new(SigScheme), new(Signature),
 	new(SizedAttest), new(SizedCreationData), new(SizedECCPoint), new(SizedNVPublic), new(SizedNVPublic2),
-	new(SizedPublic), new(SizedPublicOrNull), new(SizedSensitive), new(SymDef), new(SymDefObject),
+	new(SizedPublic), new(SizedPublicOrNull), new(PublicOrNull), new(SizedSensitive), new(SymDef), new(SymDefObject),
 	new(TaggedPCRSelect), new(TaggedPolicy), new(TaggedProperty), new(Template), new(TimeInfo),
 	new(Timeout), new(UINT16), new(UINT32), new(UINT64), new(VerifiedTicket), new(YesNo),
 }
