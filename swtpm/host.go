@@ -53,11 +53,12 @@ type Host struct {
 	engine    *tpm.Engine
 	buffer    uint32 // buffer size of the next power on
 	locality  uint8
-	suspended bool // the volatile state was saved and nothing came since
-	stored    bool // the volatile file is there and belongs to the permanent one
-	released  bool // the lock on the state was given up to a migration's target
-	nvOff     bool // the simulator took the NV away
-	presence  bool // physical presence, shown until it is taken away
+	suspended bool   // the volatile state was saved and nothing came since
+	stored    bool   // the volatile file is there and belongs to the permanent one
+	released  bool   // the lock on the state was given up to a migration's target
+	nvOff     bool   // the simulator took the NV away
+	presence  bool   // physical presence, shown until it is taken away
+	last      uint32 // code of the last command that a guest sent
 	state     states
 
 	countdowns countdowns
@@ -179,7 +180,8 @@ func (h *Host) powerOff(orderly bool) {
 	if h.engine == nil {
 		return
 	}
-	if orderly && !h.cfg.NoAutoShutdown && !h.suspended && h.engine.NeedsShutdown() {
+	if orderly && !h.cfg.NoAutoShutdown && !h.suspended && h.engine.Started() &&
+		(h.last != ccShutdown || h.engine.NeedsShutdown()) {
 		h.shutdown()
 	}
 	h.engine = nil
@@ -188,7 +190,8 @@ func (h *Host) powerOff(orderly bool) {
 }
 
 // shutdown sends Shutdown(STATE), which serves any Startup, else
-// Shutdown(CLEAR), so that a reset does not count towards lockout.
+// Shutdown(CLEAR), so that a reset does not count towards lockout. As swtpm
+// does, it follows a Shutdown of the guest that was not its last command.
 func (h *Host) shutdown() {
 	for _, su := range []uint16{suState, suClear} {
 		rsp := h.execute(0, nil, startupCommand(ccShutdown, su), nil)
@@ -240,6 +243,7 @@ func (h *Host) Execute(locality uint8, cmd, buf []byte) []byte {
 		return errorResponse(buf, tpm2.RCLocality)
 	}
 	h.suspended = false
+	h.last = commandCode(cmd)
 	cancel := h.arm()
 	defer h.disarm()
 	defer h.watchCountdowns()
@@ -366,6 +370,14 @@ func errorResponse(buf []byte, rc tpm2.RC) []byte {
 	b := binary.BigEndian.AppendUint16(buf[:0], 0x8001)
 	b = binary.BigEndian.AppendUint32(b, 10)
 	return binary.BigEndian.AppendUint32(b, uint32(rc))
+}
+
+// commandCode is 0 where there is no header.
+func commandCode(cmd []byte) uint32 {
+	if len(cmd) < 10 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(cmd[6:])
 }
 
 func responseCode(rsp []byte) tpm2.RC {

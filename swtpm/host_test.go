@@ -53,6 +53,24 @@ func TestAutoShutdown(t *testing.T) {
 	}
 }
 
+// TestShutdownThatWasNotLast: a guest that shuts down and goes on is shut down
+// again, for any Startup; one whose Shutdown was the last is left alone.
+func TestShutdownThatWasNotLast(t *testing.T) {
+	const shutdownClear = "8001 0000000c 00000145 0000"
+	for _, c := range []struct {
+		after string
+		want  uint32
+	}{{getRandom, 0}, {shutdownClear, 0x1C4}} {
+		r := newRig(t, t.TempDir(), nil)
+		r.control("00000002 00000000", "00000000")
+		r.expectRC(startupClear, 0)
+		r.expectRC(shutdownClear, 0)
+		r.expectRC(c.after, 0)
+		r.control("00000002 00000000", "00000000")
+		r.expectRC(startupState, c.want)
+	}
+}
+
 // TestServerEndsInOrder checks the same for a server that ends.
 func TestServerEndsInOrder(t *testing.T) {
 	r := newRig(t, t.TempDir(), nil)
