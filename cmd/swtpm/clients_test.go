@@ -33,7 +33,7 @@ func simulator(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Setenv("TPM_COMMAND_PORT", fmt.Sprint(s.port))
 	ts.Setenv("TPM_PLATFORM_PORT", fmt.Sprint(s.port+1))
 	ts.Setenv("TPM_SERVER_TYPE", "raw")
-	if s.mssim {
+	if s.ours {
 		ts.Setenv("TPM_SERVER_TYPE", "mssim")
 		s.stop()
 		ts.Check(s.start("mssim"))

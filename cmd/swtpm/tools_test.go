@@ -34,7 +34,7 @@ func onBoth(t *testing.T, dir string) {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	for _, c := range []served{
-		{name: "ashlar", program: ours, mssim: true},
+		{name: "ashlar", program: ours, ours: true},
 		{name: "debian", program: "/usr/bin/swtpm"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -49,7 +49,7 @@ func onBoth(t *testing.T, dir string) {
 // served is the swtpm of one script.
 type served struct {
 	name, program string
-	mssim         bool // speaks the simulator's protocol
+	ours          bool
 	state         string
 	port          int
 	cmd           *exec.Cmd
@@ -70,6 +70,7 @@ func runTools(t *testing.T, dir string, c served) {
 				return err
 			}
 			env.Setenv("TPM2TOOLS_TCTI", fmt.Sprintf("swtpm:host=127.0.0.1,port=%d", s.port))
+			env.Setenv("CTRL", fmt.Sprintf("127.0.0.1:%d", s.port+1))
 			env.Setenv("LC_ALL", "C")
 			env.Values[servedKey{}] = &s
 			env.Defer(s.stop)
@@ -78,8 +79,8 @@ func runTools(t *testing.T, dir string, c served) {
 		Condition: func(cond string) (bool, error) {
 			kind, pattern, _ := strings.Cut(cond, ":")
 			switch kind {
-			case "mssim":
-				return c.mssim, nil
+			case "ours":
+				return c.ours, nil
 			case "file":
 				files, err := filepath.Glob(pattern)
 				return len(files) > 0, err
@@ -100,10 +101,11 @@ func runTools(t *testing.T, dir string, c served) {
 					ts.Fatalf("tpm2_%s: %v, failure expected: %v", args[0], err, neg)
 				}
 			},
-			"restart": func(ts *testscript.TestScript, neg bool, args []string) {
+			// restart ends swtpm and starts it, with more flags where some are named.
+			"restart": func(ts *testscript.TestScript, neg bool, flags []string) {
 				s := servedOf(ts)
 				s.stop()
-				ts.Check(s.start("tcp"))
+				ts.Check(s.start("tcp", flags...))
 			},
 			"simulator": simulator,
 			"abrmd":     abrmd,
@@ -113,11 +115,12 @@ func runTools(t *testing.T, dir string, c served) {
 
 // start serves the data channel as tcp, with its control channel, or as mssim,
 // on a port and the one after it.
-func (s *served) start(channel string) error {
+func (s *served) start(channel string, flags ...string) error {
 	args := []string{"socket", "--tpm2", "--tpmstate", "dir=" + s.state,
 		"--server", fmt.Sprintf("type=%s,port=%d", channel, s.port)}
 	if channel == "tcp" {
-		args = append(args, "--ctrl", fmt.Sprintf("type=tcp,port=%d", s.port+1), "--flags", "not-need-init,startup-clear")
+		args = append(args, "--ctrl", fmt.Sprintf("type=tcp,port=%d", s.port+1),
+			"--flags", strings.Join(append(flags, "not-need-init", "startup-clear"), ","))
 	}
 	s.cmd = exec.Command(s.program, args...)
 	s.cmd.Stderr = os.Stderr
