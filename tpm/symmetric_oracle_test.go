@@ -41,17 +41,41 @@ func TestCipherParametersAsSwtpm(t *testing.T) {
 				if alg == tpm2.AlgXOR || alg == tpm2.AlgNull {
 					continue // TestParms has shown that no key is of it
 				}
-				for _, attrs := range []tpm2.ObjectAttributes{signingKey, usable | tpm2.ObjDecrypt, usable | tpm2.ObjRestricted | tpm2.ObjDecrypt} {
+				for _, attrs := range []tpm2.ObjectAttributes{signingKey, signingKey | tpm2.ObjRestricted, signingKey | tpm2.ObjDecrypt,
+					usable | tpm2.ObjDecrypt, usable | tpm2.ObjRestricted | tpm2.ObjDecrypt} {
 					key := cipherKey(attrs, tpm2.SymDef{Alg: alg, KeyBits: bits, Mode: mode})
 					got, want := p.execute(createPrimaryCmd(tpm2.RHNull, &key, "")), p.o.execute(createPrimaryCmd(tpm2.RHNull, &key, ""))
 					if code(got) != code(want) {
 						t.Errorf("a key with attributes %x for %s: ours %v, swtpm %v", attrs, what, code(got), code(want))
 					}
 					if code(got) == tpm2.RCSuccess {
+						p.useCipherKey(what)
 						p.flush(tpm2.TransientFirst)
 					}
 				}
 			}
+		}
+	}
+}
+
+// useCipherKey asks for what a key may not do, or only with another mode; the
+// keys are each TPM's own.
+func (p *pair) useCipherKey(what string) {
+	p.t.Helper()
+	key, null := []tpm2.Handle{tpm2.TransientFirst}, u16(uint16(tpm2.AlgNull))
+	digest := buf16(make([]byte, 32))
+	for _, cmd := range [][]byte{
+		frame(tpm2.CCHMAC, key, password(""), digest, null),
+		frame(tpm2.CCHMAC, key, password(""), digest, u16(uint16(tpm2.AlgCMAC))),
+		frame(tpm2.CCHMACStart, key, password(""), buf16(nil), u16(uint16(tpm2.AlgSHA256))),
+		frame(tpm2.CCEncryptDecrypt2, key, password(""), digest, []byte{0}, null, buf16(make([]byte, 8))),
+		frame(tpm2.CCSign, key, password(""), digest, null, nullHashCheck),
+		frame(tpm2.CCQuote, key, password(""), buf16(nil), null, u32(0)),
+		frame(tpm2.CCCreate, key, password(""), buf16(make([]byte, 4)), buf16(keyedHash()), buf16(nil), u32(0)),
+	} {
+		if got, want := p.execute(cmd), p.o.execute(cmd); code(got) != code(want) || len(got) != len(want) {
+			p.t.Errorf("%v with a key for %s: ours %v and %d bytes, swtpm %v and %d",
+				commandCode(cmd), what, code(got), len(got), code(want), len(want))
 		}
 	}
 }
