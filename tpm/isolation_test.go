@@ -2,6 +2,7 @@ package tpm
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ashlar-cloud/ashlar/internal/blob"
 	"github.com/ashlar-cloud/ashlar/internal/clock"
 	"github.com/ashlar-cloud/ashlar/internal/entropy"
 	"github.com/ashlar-cloud/ashlar/tpm2"
@@ -115,6 +117,16 @@ func TestDefectInSaving(t *testing.T) {
 			t.Errorf("%s: saved as %x", name, b)
 		}
 		r.must(tpm2.RCFailure, tpm2.CCGetRandom, nil, nil, u16(8))
+	}
+}
+
+// TestDefectInReading: one in reading a section is an error that says so.
+func TestDefectInReading(t *testing.T) {
+	s := section{tag: 0x01FD, walk: func(*Engine, *tpm2.Codec) { panic("no such state") }}
+	err := s.read(newRig(t, false).e, &blob.Section{})
+	if !errors.Is(err, errDefect) || !errors.Is(err, blob.ErrDamaged) ||
+		!strings.HasSuffix(err.Error(), "section 0x01fd: no such state") {
+		t.Error(err)
 	}
 }
 

@@ -194,14 +194,31 @@ func (e *Engine) decode(env *blob.Envelope, want func(sectionKind) bool) error {
 		if got == nil {
 			return fmt.Errorf("%w: section 0x%04x is missing", blob.ErrDamaged, s.tag)
 		}
-		// The state outlives the bytes it was read from.
-		// It may hold algorithms that the TPM uses itself and its profile does not
-		// show, such as that of the command audit.
-		dec := tpm2.NewDecoderFor(append([]byte(nil), got.Data...), &engineImpl)
-		s.walk(e, &dec)
-		if dec.RC() != tpm2.RCSuccess || got.Version == s.version && dec.Remaining() != 0 {
-			return fmt.Errorf("%w: section 0x%04x does not decode", blob.ErrDamaged, s.tag)
+		if err := s.read(e, got); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// errDefect says that reading a state has met with a defect of this program.
+var errDefect = errors.New("there is a defect in reading")
+
+// read decodes a section. A defect in doing so is this state's error, and no
+// other TPM's end.
+func (s *section) read(e *Engine, from *blob.Section) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: %w section 0x%04x: %v", blob.ErrDamaged, errDefect, s.tag, r)
+		}
+	}()
+	// The state outlives the bytes it was read from. It may hold algorithms that
+	// the TPM uses itself and its profile does not show, such as that of the
+	// command audit.
+	dec := tpm2.NewDecoderFor(append([]byte(nil), from.Data...), &engineImpl)
+	s.walk(e, &dec)
+	if dec.RC() != tpm2.RCSuccess || from.Version == s.version && dec.Remaining() != 0 {
+		return fmt.Errorf("%w: section 0x%04x does not decode", blob.ErrDamaged, s.tag)
 	}
 	return nil
 }
