@@ -219,18 +219,46 @@ func TestMigrateFromDebian(t *testing.T) {
 var foreignKeys = map[string]struct {
 	option string // of --key, with FILE for the file
 	file   string
-	parse  func(file []byte) (*ForeignKey, error)
 }{
-	"hex 128": {"file=FILE,format=hex,mode=aes-cbc", "0x00112233445566778899aabbccddeeff\n",
-		func(b []byte) (*ForeignKey, error) { return ParseForeignKey(b, false, "aes-cbc") }},
-	"hex 256": {"file=FILE,format=hex,mode=aes-256-cbc", strings.Repeat("0123456789abcdef", 4),
-		func(b []byte) (*ForeignKey, error) { return ParseForeignKey(b, false, "aes-256-cbc") }},
-	"binary 256": {"file=FILE,format=binary,mode=aes-256-cbc", "a key of two and thirty letters.",
-		func(b []byte) (*ForeignKey, error) { return ParseForeignKey(b, true, "aes-256-cbc") }},
-	"pbkdf2": {"pwdfile=FILE,mode=aes-128-cbc", "a passphrase\n",
-		func(b []byte) (*ForeignKey, error) { return ForeignKeyOf(b, "", "") }},
-	"sha512": {"pwdfile=FILE,kdf=sha512,mode=aes-256-cbc", "a passphrase",
-		func(b []byte) (*ForeignKey, error) { return ForeignKeyOf(b, "sha512", "aes-256-cbc") }},
+	"hex 128":    {"file=FILE,format=hex,mode=aes-cbc", "0x00112233445566778899aabbccddeeff\n"},
+	"hex 256":    {"file=FILE,mode=aes-256-cbc", strings.Repeat("0123456789abcdef", 4)},
+	"binary 256": {"file=FILE,format=binary,mode=aes-256-cbc", "a key of two and thirty letters."},
+	"pbkdf2":     {"pwdfile=FILE,mode=aes-128-cbc", "a passphrase\n"},
+	"sha512":     {"pwdfile=FILE,kdf=sha512,mode=aes-256-cbc", "a passphrase"},
+}
+
+// foreignKey writes a key's file, and gives the option and the key.
+func foreignKey(t testing.TB, name string) (option string, key *ForeignKey) {
+	t.Helper()
+	c := foreignKeys[name]
+	file := filepath.Join(t.TempDir(), "key")
+	os.WriteFile(file, []byte(c.file), 0o600)
+	option = strings.ReplaceAll(c.option, "FILE", file)
+	key, err := ReadForeignKey(option)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return option, key
+}
+
+func TestForeignKeyOptions(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "key")
+	os.WriteFile(file, []byte("0123"), 0o600)
+	for option, says := range map[string]string{
+		"":                                      "a key has no",
+		"mode=aes-cbc":                          "read from file=FILE or from pwdfile",
+		"file=" + file + ",pwdfile=" + file:     "read from file=FILE or from pwdfile",
+		"file=" + file:                          "2 bytes, not the 16",
+		"file=" + file + ",format=base64":       "no format",
+		"file=" + file + ",mode=aes-192-cbc":    "no mode",
+		"pwdfile=" + file + ",kdf=md5":          "no kdf",
+		"pwdfile=" + file + ",mode=des":         "no mode",
+		"file=" + filepath.Join(file, "absent"): "not a directory",
+	} {
+		if _, err := ReadForeignKey(option); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v", option, err)
+		}
+	}
 }
 
 // testDir is a state directory whose lock is held.
@@ -251,19 +279,14 @@ func testEngine() tpm.Config { return tpm.Config{Clock: clock.NewSystem(), Entro
 
 // TestEncrypted moves an encrypted TPM here and back, with every kind of key.
 func TestEncrypted(t *testing.T) {
-	for name, c := range foreignKeys {
+	for name := range foreignKeys {
 		t.Run(name, func(t *testing.T) {
-			dir, there, keyFile := t.TempDir(), t.TempDir(), filepath.Join(t.TempDir(), "key")
-			os.WriteFile(keyFile, []byte(c.file), 0o600)
-			option := strings.ReplaceAll(c.option, "FILE", keyFile)
+			dir, there := t.TempDir(), t.TempDir()
+			option, key := foreignKey(t, name)
 			d := startDebian(t, dir, "--key", option)
 			use(t, d.data)
 			wantRC(t, d.data, shutdownClear, 0)
 			d.stop()
-			key, err := c.parse([]byte(c.file))
-			if err != nil {
-				t.Fatal(err)
-			}
 			if _, err := ReadForeign(dir, nil); !errors.Is(err, errEncrypted) {
 				t.Errorf("without a key: %v", err)
 			}
@@ -300,11 +323,8 @@ func TestEncrypted(t *testing.T) {
 // or gives the same state, and so is the head of one in clear.
 func TestAlteredFile(t *testing.T) {
 	state := bytes.Repeat([]byte("a state of a TPM"), 20)
-	for name, c := range foreignKeys {
-		key, err := c.parse([]byte(c.file))
-		if err != nil {
-			t.Fatal(err)
-		}
+	for name := range foreignKeys {
+		_, key := foreignKey(t, name)
 		file, err := encodeForeign(state, key, rand.Reader)
 		if err != nil {
 			t.Fatal(err)
@@ -403,4 +423,46 @@ func FuzzForeignFile(f *testing.F) {
 		}
 		ParseForeignKey(b, false, "")
 	})
+}
+
+// TestSetup takes over what Debian's swtpm_setup has made: the same endorsement
+// keys, and their certificates, byte for byte.
+func TestSetup(t *testing.T) {
+	setup, err := exec.LookPath("swtpm_setup")
+	if err != nil {
+		t.Skip("there is no swtpm_setup: install the package swtpm-tools")
+	}
+	dir := t.TempDir()
+	if out, err := exec.Command(setup, "--tpm", "/usr/bin/swtpm socket", "--tpm2", "--tpmstate", dir, "--createek",
+		"--create-ek-cert", "--create-platform-cert", "--lock-nvram").CombinedOutput(); err != nil {
+		t.Skipf("swtpm_setup cannot make certificates here: %v\n%s", err, out)
+	}
+	mine := t.TempDir()
+	f, err := ReadForeign(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := testDir(t, mine)
+	if _, err := Import(held, testEngine(), f); err != nil {
+		t.Fatal(err)
+	}
+	held.Unlock()
+	h, _ := newTestHost(t, mine, nil)
+	d := startDebian(t, dir)
+	for _, cmd := range []string{
+		startupClear,
+		"8001 0000000e 00000173 81010001", "8001 0000000e 00000173 81010016",
+		"8001 0000000e 00000169 01c00002", "8001 0000000e 00000169 01c00016", "8001 0000000e 00000169 01c08000",
+		"8002 00000023 0000014e 01c00002 01c00002 00000009 40000009 0000 00 0000 0200 0000",
+		"8002 00000023 0000014e 01c00016 01c00016 00000009 40000009 0000 00 0000 0200 0000",
+		"8002 00000023 0000014e 01c08000 01c08000 00000009 40000009 0000 00 0000 0200 0000",
+	} {
+		if err := h.Start(); err != nil {
+			t.Fatal(err)
+		}
+		want, got := command(t, d.data, unhex(cmd)), h.Execute(0, unhex(cmd), nil)
+		if !bytes.Equal(got, want) || binary.BigEndian.Uint32(got[6:]) != 0 {
+			t.Errorf("%s: %x, not %x", cmd, got, want)
+		}
+	}
 }

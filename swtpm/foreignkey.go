@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 )
 
 // ForeignKey is the key of a state that swtpm has encrypted, 128 or 256 bits.
@@ -30,6 +32,37 @@ func (m ForeignMode) keySize() (int, error) {
 		return longKey, nil
 	}
 	return 0, fmt.Errorf("there is no mode %q: there are aes-128-cbc and aes-256-cbc", string(m))
+}
+
+// ReadForeignKey reads the key that the value of swtpm's option --key names:
+// file=FILE, perhaps with format=hex (the default) or binary, or pwdfile=FILE,
+// perhaps with kdf=pbkdf2 (the default) or sha512; and mode= a ForeignMode.
+func ReadForeignKey(option string) (*ForeignKey, error) {
+	v := make(map[string]string)
+	for _, p := range strings.Split(option, ",") {
+		name, value, _ := strings.Cut(p, "=")
+		switch name {
+		case "file", "format", "pwdfile", "kdf", "mode":
+			v[name] = value
+		default:
+			return nil, fmt.Errorf("a key has no %q: it has file, format, pwdfile, kdf and mode", name)
+		}
+	}
+	if f := v["format"]; f != "" && f != "hex" && f != "binary" {
+		return nil, fmt.Errorf("there is no format %q: there are hex and binary", f)
+	}
+	if (v["file"] == "") == (v["pwdfile"] == "") {
+		return nil, errors.New("a key is read from file=FILE or from pwdfile=FILE")
+	}
+	b, err := os.ReadFile(v["file"] + v["pwdfile"])
+	if err != nil {
+		return nil, err
+	}
+	defer clear(b)
+	if v["file"] != "" {
+		return ParseForeignKey(b, v["format"] == "binary", ForeignMode(v["mode"]))
+	}
+	return ForeignKeyOf(b, v["kdf"], ForeignMode(v["mode"]))
 }
 
 // ParseForeignKey reads the content of a key file: hexadecimal digits, perhaps

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"strings"
 
 	"github.com/ashlar-cloud/ashlar/tpm/internal/hierarchy"
 	"github.com/ashlar-cloud/ashlar/tpm/internal/libtpms"
@@ -28,11 +29,7 @@ type NotCarried struct{ Things []string }
 
 // Error lists the things.
 func (n *NotCarried) Error() string {
-	text := "not all of the TPM's state can be taken over, so nothing was:"
-	for _, thing := range n.Things {
-		text += "\n- " + thing
-	}
-	return text
+	return "not all of the TPM's state can be taken over, so nothing was: " + strings.Join(n.Things, "; ")
 }
 
 // ImportLibtpms makes the permanent state of a TPM from that of libtpms 0.7 to
