@@ -82,7 +82,7 @@ func (e *Engine) obfuscate(a *tpm2.Attest) {
 
 // signAttestation makes the attestation's wire form and signs its digest
 // (SignAttestInfo).
-func (e *Engine) signAttestation(a *attestation, out *attestOut) (rc tpm2.RC) {
+func (e *Engine) signAttestation(c *call, a *attestation, out *attestOut) (rc tpm2.RC) {
 	enc := tpm2.NewEncoder(make([]byte, 0, 320))
 	a.Walk(&enc)
 	if rc := enc.RC(); rc != tpm2.RCSuccess {
@@ -94,7 +94,7 @@ func (e *Engine) signAttestation(a *attestation, out *attestOut) (rc tpm2.RC) {
 		return tpm2.RCSuccess
 	}
 	digest := a.scheme.Hash.Digest(out.attest)
-	out.signature, rc = e.signDigest(a.signer.Key, a.scheme, digest)
+	out.signature, rc = e.signDigest(c, a.signer.Key, a.scheme, digest)
 	return rc
 }
 
@@ -114,7 +114,7 @@ func (e *Engine) certify(c *call, in *attestIn, out *attestOut) tpm2.RC {
 		return rc
 	}
 	a.Certify = tpm2.CertifyInfo{Name: c.objects[0].Name, QualifiedName: c.objects[0].QualifiedName}
-	return e.signAttestation(&a, out)
+	return e.signAttestation(c, &a, out)
 }
 
 type certifyCreationIn struct {
@@ -144,7 +144,7 @@ func (e *Engine) certifyCreation(c *call, in *certifyCreationIn, out *attestOut)
 		return tpm2.RCTicket.P(4)
 	}
 	a.Creation = tpm2.CreationInfo{ObjectName: name, CreationHash: in.creationHash}
-	return e.signAttestation(&a, out)
+	return e.signAttestation(c, &a, out)
 }
 
 type quoteIn struct {
@@ -167,7 +167,7 @@ func (e *Engine) quote(c *call, in *quoteIn, out *attestOut) tpm2.RC {
 	}
 	selection, digest := e.state.pcrs.Digest(in.selection, a.scheme.Hash)
 	a.Quote = tpm2.QuoteInfo{Select: selection, Digest: digest}
-	return e.signAttestation(&a, out)
+	return e.signAttestation(c, &a, out)
 }
 
 // getTime is TPM2_GetTime (Part 3, 18.7). The times it is about are not
@@ -179,5 +179,5 @@ func (e *Engine) getTime(c *call, in *attestIn, out *attestOut) tpm2.RC {
 	}
 	a.Time = tpm2.TimeInfo{Time: e.state.timing.Time, ClockInfo: e.state.timing.ClockInfo()}
 	a.TimeFirmware = e.state.firmware
-	return e.signAttestation(&a, out)
+	return e.signAttestation(c, &a, out)
 }

@@ -65,7 +65,7 @@ func (e *Engine) getSessionAuditDigest(c *call, in *attestIn, out *attestOut) tp
 		return tpm2.RCType.H(3)
 	}
 	a.Digest, a.Audit.Exclusive = s.AuditDigest, e.state.sessions.Exclusive == s.Handle
-	return e.signAttestation(&a, out)
+	return e.signAttestation(c, &a, out)
 }
 
 // getCommandAuditDigest is TPM2_GetCommandAuditDigest (Part 3, 18.6). A log that
@@ -78,7 +78,7 @@ func (e *Engine) getCommandAuditDigest(c *call, in *attestIn, out *attestOut) tp
 	log := &e.state.audit
 	a.Digest = log.digest
 	a.Audit = tpm2.AuditInfo{Counter: log.counter, Alg: log.alg, CommandDigest: log.listDigest()}
-	if rc := e.signAttestation(&a, out); rc != tpm2.RCSuccess {
+	if rc := e.signAttestation(c, &a, out); rc != tpm2.RCSuccess {
 		return rc
 	}
 	if c.objects[1] != nil {

@@ -115,7 +115,7 @@ func (e *Engine) nvCertify(c *call, in *nvCertifyIn, out *attestOut) tpm2.RC {
 			a.NV.Digest = a.scheme.Hash.Digest(x.Data)
 		}
 	}
-	return e.signAttestation(&a, out)
+	return e.signAttestation(c, &a, out)
 }
 
 // countPIN counts the use of a PIN Index's authorization value by a session,

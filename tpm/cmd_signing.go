@@ -99,6 +99,6 @@ func (e *Engine) sign(c *call, in *signIn, out *signOut) tpm2.RC {
 	} else if len(in.digest) != scheme.Hash.DigestSize() {
 		return tpm2.RCSize.P(1)
 	}
-	out.signature, rc = e.signDigest(key.Key, scheme, in.digest)
+	out.signature, rc = e.signDigest(c, key.Key, scheme, in.digest)
 	return rc
 }

@@ -45,6 +45,7 @@ func (e *Engine) startup(c *call, in *startupIn, _ *none) tpm2.RC {
 		s.resets++
 		s.clears, s.foreign = 0, false
 		s.audit.digest = nil
+		e.resetCommitments()
 	case !resume:
 		s.clears++
 	}

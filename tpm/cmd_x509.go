@@ -88,6 +88,6 @@ func (e *Engine) certifyX509(c *call, in *certifyX509In, out *certifyX509Out) tp
 		out.added = der(derSequence, head, info)
 	}
 	out.tbsDigest = scheme.Hash.Digest(der(derSequence, head, algorithm, names[0], names[1], names[2], info, partial.extensions))
-	out.signature, rc = e.signDigest(signer.Key, scheme, out.tbsDigest)
+	out.signature, rc = e.signDigest(c, signer.Key, scheme, out.tbsDigest)
 	return rc
 }

@@ -21,14 +21,20 @@ func (p *pair) loadKey(template tpm2.Public, data []byte) tpm2.Handle {
 	if rc != tpm2.RCSuccess {
 		p.t.Fatal(rc)
 	}
-	resp := p.execute(frame(tpm2.CCLoadExternal, nil, nil,
-		tpm2.Marshal(&tpm2.SizedSensitive{Present: true, Sensitive: *key.Sensitive}),
-		tpm2.Marshal(&tpm2.SizedPublic{Public: key.Public}), u32(uint32(tpm2.RHNull))))
-	want := p.o.execute(frame(tpm2.CCLoadExternal, nil, nil,
-		tpm2.Marshal(&tpm2.SizedSensitive{Present: true, Sensitive: *key.Sensitive}),
-		tpm2.Marshal(&tpm2.SizedPublic{Public: key.Public}), u32(uint32(tpm2.RHNull))))
-	if !bytes.Equal(resp, want) || code(resp) != tpm2.RCSuccess {
-		p.t.Fatalf("LoadExternal of %+v: %v here, %v there", template, code(resp), code(want))
+	return p.loadCryptKey(key, true)
+}
+
+// loadCryptKey loads a key in both TPMs, with or without its private part.
+func (p *pair) loadCryptKey(key *crypt.Key, private bool) tpm2.Handle {
+	p.t.Helper()
+	sens := &tpm2.SizedSensitive{}
+	if private {
+		sens = &tpm2.SizedSensitive{Present: true, Sensitive: *key.Sensitive}
+	}
+	resp := p.expect(tpm2.RCSuccess, "LoadExternal", frame(tpm2.CCLoadExternal, nil, nil,
+		tpm2.Marshal(sens), tpm2.Marshal(&tpm2.SizedPublic{Public: key.Public}), u32(uint32(tpm2.RHNull))))
+	if code(resp) != tpm2.RCSuccess {
+		p.t.Fatalf("cannot load %+v", key.Public)
 	}
 	return tpm2.Handle(binary.BigEndian.Uint32(resp[headerSize:]))
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"github.com/ashlar-cloud/ashlar/tpm/internal/crypt"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
@@ -64,9 +65,11 @@ func (h *history) queued() []byte {
 func (h *history) sequence() [][]byte {
 	s := tpm2.Handle(0x03000000)
 	restart := frame(tpm2.CCPolicyRestart, []tpm2.Handle{s}, nil)
-	switch h.IntN(3) {
+	switch h.IntN(4) {
 	case 0:
 		return h.symmetricSequence()
+	case 2:
+		return h.splitSequence()
 	case 1:
 		return [][]byte{restart, assert(tpm2.CCPolicyCommandCode, u32(uint32(tpm2.CCNVChangeAuth)))(s),
 			frame(tpm2.CCNVChangeAuth, []tpm2.Handle{policyIndex}, sessionAuth(s, 1), buf16(make([]byte, h.IntN(40))))}
@@ -79,6 +82,26 @@ func (h *history) sequence() [][]byte {
 		look := frame(tpm2.CCNVRead, []tpm2.Handle{tpm2.RHOwner, x}, password(""), u16(8), u16(0))
 		return [][]byte{write, policy, look, read, look, policy, look}
 	}
+}
+
+// splitSequence makes a commitment and uses it, perhaps more than once.
+func (h *history) splitSequence() [][]byte {
+	key := tpm2.TransientFirst + 2
+	create := func(template []byte) []byte {
+		return frame(tpm2.CCCreatePrimary, []tpm2.Handle{tpm2.RHNull}, password(""), buf16(make([]byte, 4)), buf16(template), buf16(nil), u32(0))
+	}
+	curve := pick(h, []tpm2.ECCCurve{tpm2.CurveP192, tpm2.CurveP256, tpm2.CurveBNP256, tpm2.CurveSM2})
+	n := uint16(h.IntN(3))
+	if h.IntN(2) == 0 {
+		commit := frame(tpm2.CCCommit, []tpm2.Handle{key}, password(""), pick(h, good(tpm2.CCCommit)))
+		sign := signCmd(key, make([]byte, 32), tpm2.Scheme{Alg: tpm2.AlgECDAA, Hash: tpm2.AlgSHA256, Count: n})
+		return [][]byte{flushCmd(key), create(eccTemplate(signingKey, tpm2.AlgECDAA, curve)), commit, sign, sign, flushCmd(key)}
+	}
+	c, _ := crypt.CurveOf(curve)
+	base := tpm2.ECCPoint{X: c.Gx, Y: c.Gy}
+	exchange := zGen2Cmd(key, base, base, pick(h, []tpm2.AlgID{tpm2.AlgECDH, tpm2.AlgSM2}), n)
+	return [][]byte{flushCmd(key), create(eccTemplate(usable|tpm2.ObjDecrypt, tpm2.AlgNull, curve)),
+		frame(tpm2.CCECEphemeral, nil, nil, u16(uint16(curve))), exchange, exchange, flushCmd(key)}
 }
 
 // symmetricSequence makes a symmetric key, computes MACs with it or encrypts, and
@@ -111,6 +134,17 @@ func goodLater(cc tpm2.CC) [][]byte {
 	case tpm2.CCECDHZGen:
 		p := elliptic.P256().Params()
 		return [][]byte{buf16(append(buf16(p.Gx.Bytes()), buf16(p.Gy.Bytes())...))}
+	case tpm2.CCCommit:
+		none := append(buf16(nil), buf16(nil)...)
+		return [][]byte{slices.Concat(buf16(none), buf16(nil), buf16(nil)),
+			slices.Concat(buf16(append(buf16([]byte{1}), buf16([]byte{2})...)), buf16(nil), buf16(nil))}
+	case tpm2.CCECEphemeral:
+		return [][]byte{u16(uint16(tpm2.CurveP256)), u16(uint16(tpm2.CurveBNP256)), u16(uint16(tpm2.CurveP192))}
+	case tpm2.CCZGen2Phase:
+		p := elliptic.P256().Params()
+		base := buf16(append(buf16(p.Gx.Bytes()), buf16(p.Gy.Bytes())...))
+		return [][]byte{slices.Concat(base, base, u16(uint16(tpm2.AlgECDH)), u16(0)),
+			slices.Concat(base, base, u16(uint16(tpm2.AlgSM2)), u16(1))}
 	case tpm2.CCCreateLoaded:
 		parent := derivationParent(tpm2.AlgSHA256)
 		data := hmacKey(0, tpm2.Scheme{Alg: tpm2.AlgNull})

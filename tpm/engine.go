@@ -86,7 +86,8 @@ type state struct {
 	audit       commandAudit
 	// ppCommands are the commands whose authorization by the platform needs
 	// physical presence, besides PP_Commands, whose does always.
-	ppCommands commandList
+	ppCommands  commandList
+	commitments commitments
 
 	started     bool     // TPM2_Startup was done since _TPM_Init
 	orderly     shutdown // the Shutdown in force

@@ -76,6 +76,8 @@ func (r *rig) goldenObjects() {
 		aesKey(signingKey|tpm2.ObjDecrypt, tpm2.AlgNull), aesKey(signingKey, tpm2.AlgCMAC),
 		cipherKey(signingKey|tpm2.ObjDecrypt, tpm2.SymDef{Alg: tpm2.AlgTDES, KeyBits: 192, Mode: tpm2.AlgCBC}),
 		storageKey(cipherKey(0, tpm2.SymDef{Alg: tpm2.AlgCamellia, KeyBits: 256, Mode: tpm2.AlgCFB})),
+		eccKey(signingKey, schemeOf(tpm2.AlgECDAA), tpm2.CurveBNP256), eccKey(signingKey, schemeOf(tpm2.AlgSM2), tpm2.CurveSM2),
+		storageKey(eccKey(0, null, tpm2.CurveP521)),
 	} {
 		hierarchy, auth, handle := tpm2.RHOwner, tpm2.RHOwner, goldenKey+1+tpm2.Handle(i)
 		switch i % 3 {
@@ -139,6 +141,7 @@ func (r *rig) goldenSettings() {
 		frame(tpm2.CCClearControl, platform, password(""), []byte{1}),
 		frame(tpm2.CCSetAlgorithmSet, platform, password(""), u32(3)),
 		frame(tpm2.CCClockSet, owner, password(""), u32(1), u32(5)),
+		frame(tpm2.CCECEphemeral, nil, nil, u16(uint16(tpm2.CurveP256))),
 		frame(tpm2.CCClockRateAdjust, owner, password(""), []byte{2}),
 		frame(tpm2.CCSetCommandCodeAuditStatus, owner, password(""), u16(uint16(tpm2.AlgSHA384)), u32(0), u32(0)),
 		frame(tpm2.CCSetCommandCodeAuditStatus, owner, password(""), u16(uint16(tpm2.AlgNull)), u32(1), u32(uint32(tpm2.CCPCRExtend)), u32(0)))

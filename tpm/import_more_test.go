@@ -194,7 +194,6 @@ func TestImportRefuses(t *testing.T) {
 		"failed":      {func(v *libtpms.Volatile) { v.Failed = true }, "failure mode"},
 		"measuring":   {func(v *libtpms.Volatile) { v.DRTM = tpm2.TransientFirst }, "_TPM_Hash_Start"},
 		"reallocated": {func(v *libtpms.Volatile) { v.PCRReconfigured = true }, "PCR banks"},
-		"committed":   {func(v *libtpms.Volatile) { v.Reset.CommitArray[3] = 1 }, "TPM2_Commit"},
 		"another":     {func(v *libtpms.Volatile) { v.OwnerSeed[5] ^= 1 }, "another TPM's"},
 	} {
 		v, err := libtpms.DecodeVolatile(volatile)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ashlar-cloud/ashlar/internal/clock"
 	"github.com/ashlar-cloud/ashlar/internal/entropy"
+	"github.com/ashlar-cloud/ashlar/tpm/internal/crypt"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
@@ -125,6 +126,10 @@ func TestImport(t *testing.T) {
 	mine := r.takeOver()
 	variable := capabilityCmd(tpm2.CapTPMProperties, uint32(tpm2.PTVar), 60)
 	r.agree(mine, "what there is", append(inventory(), variable)...)
+	p256, _ := crypt.CurveOf(tpm2.CurveP256)
+	base := tpm2.ECCPoint{X: p256.Gx, Y: p256.Gy}
+	exchange := zGen2Cmd(goldenKey+1+3, base, base, tpm2.AlgECDH, 0)
+	r.agree(mine, "a commitment", exchange, exchange)
 	use := useCmds()
 	r.agree(mine, "what is used", use...)
 	for _, su := range [][2]tpm2.SU{{tpm2.SUState, tpm2.SUState}, {tpm2.SUState, tpm2.SUClear}, {tpm2.SUClear, tpm2.SUClear}} {

@@ -127,14 +127,12 @@ func (im *importer) reset(r *libtpms.Reset) {
 	}
 }
 
-// commits takes over which ephemeral keys of TPM2_Commit are in use.
+// commits takes over which commitments are pending, and what their secrets come
+// from.
 func (im *importer) commits(r *libtpms.Reset) {
-	for _, b := range r.CommitArray {
-		if b != 0 {
-			im.lose("ephemeral keys of TPM2_Commit or TPM2_EC_Ephemeral wait for their use: restart the machine and move it then")
-			return
-		}
-	}
+	s := &im.e.state.commitments
+	im.require(copy(s.nonce[:], r.CommitNonce) == nonceSize, "the nonce of its commitments has %d bytes", len(r.CommitNonce))
+	s.counter, s.pending = r.CommitCounter, r.CommitArray
 }
 
 // clear takes over what lasts until a TPM Restart.

@@ -111,7 +111,7 @@ func (e *Engine) fixedProperties() []tpm2.TaggedProperty {
 		{Property: tpm2.PTPSRevision, Value: specRevision},
 		{Property: tpm2.PTPSDayOfYear, Value: specDayOfYear},
 		{Property: tpm2.PTPSYear, Value: specYear},
-		{Property: tpm2.PTSplitMax, Value: 0},
+		{Property: tpm2.PTSplitMax, Value: commitmentMax},
 		{Property: tpm2.PTTotalCommands, Value: commands},
 		{Property: tpm2.PTLibraryCommands, Value: commands},
 		{Property: tpm2.PTVendorCommands, Value: 0},

@@ -29,8 +29,7 @@ func newSoloHistory(seed uint64) *history {
 			h.commands = append(h.commands, d)
 		}
 		switch d.cc {
-		case tpm2.CCShutdown, tpm2.CCPCRAllocate, tpm2.CCLoad, tpm2.CCImport, tpm2.CCTestParms,
-			tpm2.CCGetTestResult, tpm2.CCIncrementalSelfTest, tpm2.CCContextLoad:
+		case tpm2.CCShutdown, tpm2.CCPCRAllocate, tpm2.CCLoad, tpm2.CCImport, tpm2.CCTestParms, tpm2.CCContextLoad:
 			h.commands = append(h.commands, d)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 // attributes, by the same codes.
 
 // signDigest signs with a key, nil for none, where the profile lets it.
-func (e *Engine) signDigest(key *crypt.Key, scheme tpm2.SigScheme, digest []byte) (tpm2.Signature, tpm2.RC) {
+func (e *Engine) signDigest(c *call, key *crypt.Key, scheme tpm2.SigScheme, digest []byte) (tpm2.Signature, tpm2.RC) {
 	if key != nil && scheme.Alg != tpm2.AlgNull {
 		hmac := key.Public.Type == tpm2.AlgKeyedHash
 		switch {
@@ -21,6 +21,9 @@ func (e *Engine) signDigest(key *crypt.Key, scheme tpm2.SigScheme, digest []byte
 			return tpm2.Signature{}, tpm2.RCHash
 		case hmac && e.profile.tooShort(key):
 			return tpm2.Signature{}, tpm2.RCKeySize
+		}
+		if scheme.Alg == tpm2.AlgECDAA {
+			return e.signSplit(c, key, scheme, digest)
 		}
 	}
 	return crypt.SignDigest(key, scheme, digest, e.cfg.Entropy)

@@ -52,6 +52,7 @@ var sections = []section{
 	{0x0206, 1, stateKind, (*Engine).walkState},
 	{0x0207, 1, stateKind, func(e *Engine, c *tpm2.Codec) { e.state.audit.WalkState(c) }},
 	{0x0208, 1, stateKind, func(e *Engine, c *tpm2.Codec) { e.state.countdowns.WalkState(c) }},
+	{0x0209, 1, stateKind, func(e *Engine, c *tpm2.Codec) { e.state.commitments.Walk(c) }},
 
 	{0x0300, 1, pairKind, (*Engine).walkPair},
 	{0x0301, 1, volatileKind, func(e *Engine, c *tpm2.Codec) { e.state.lockout.WalkVolatile(c) }},

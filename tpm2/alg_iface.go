@@ -186,3 +186,24 @@ var keyedHashSchemes = [...]AlgID{AlgHMAC, AlgXOR}
 func (s *KeyedHashScheme) Walk(c *Codec) {
 	(*Scheme)(s).walkOf(c, keyedHashSchemes[:], RCValue)
 }
+
+// KDFScheme is a TPMT_KDF_SCHEME+ (Part 2, 11.2.3.3).
+type KDFScheme Scheme
+
+// Walk visits the scheme; another one is RCKDF.
+func (s *KDFScheme) Walk(c *Codec) { (*Scheme)(s).walkOf(c, kdfs[:], RCKDF) }
+
+// KeyExchange is a TPMI_ECC_KEY_EXCHANGE (Part 2, 11.2.5.6): how two parties
+// agree on a secret in two phases.
+type KeyExchange AlgID
+
+// Walk visits the scheme; another one, or one that is not implemented, is
+// RCScheme.
+func (k *KeyExchange) Walk(c *Codec) {
+	c.alg((*AlgID)(k), c.Accepts().ECCSchemes, false, RCScheme)
+	switch AlgID(*k) {
+	case AlgECDH, AlgECMQV, AlgSM2:
+	default:
+		c.Fail(RCScheme)
+	}
+}

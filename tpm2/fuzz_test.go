@@ -18,7 +18,7 @@ var walkers = []Walker{
 	new(CreationTicket), new(Data), new(Derive), new(DerivedTemplate), new(Digest), new(DigestList),
 	new(DigestValues), new(ECCCurve), new(ECCParameter), new(ECCPoint), new(EO), new(EncryptedSecret),
 	new(HA), new(Handle), new(HandleList), new(HashCheckTicket), new(HashID), new(HashIDOrNull),
-	new(Hierarchy), new(IDObject), new(IV), new(KeyedHashScheme), new(Locality), new(MaxBuffer),
+	new(Hierarchy), new(IDObject), new(IV), new(KDFScheme), new(KeyExchange), new(KeyedHashScheme), new(Locality), new(MaxBuffer),
 	new(NVAttributes), new(NVPublic), new(NVPublic2), new(Name), new(ObjectAttributes), new(PCRSelect),
 	new(PCRSelection), new(PCRSelectionList), new(PolicyBranches), new(Private), new(Public),
 	new(PublicParms), new(RSADecryptScheme), new(RSAPublicKey), new(SE), new(ST), new(SU), new(Sensitive),

@@ -27,6 +27,11 @@ const (
 // gives ceil(bits/8) bytes; where bits is no multiple of 8 the spare high bits
 // of the first byte are zero. alg must be an implemented hash algorithm.
 func KDFa(alg tpm2.AlgID, key []byte, label string, contextU, contextV []byte, bits int) []byte {
+	return kdfaFrom(new(uint32), alg, key, label, contextU, contextV, bits)
+}
+
+// kdfaFrom is KDFa that counts its blocks on from counter.
+func kdfaFrom(counter *uint32, alg tpm2.AlgID, key []byte, label string, contextU, contextV []byte, bits int) []byte {
 	size := (bits + 7) / 8
 	mac := hmac.New(alg.New, key)
 	fixed := make([]byte, 0, 64)
@@ -35,13 +40,14 @@ func KDFa(alg tpm2.AlgID, key []byte, label string, contextU, contextV []byte, b
 	fixed = binary.BigEndian.AppendUint32(fixed, uint32(bits))
 
 	out := make([]byte, 0, size+alg.DigestSize())
-	var counter [4]byte
-	for i := uint32(1); len(out) < size; i++ {
-		binary.BigEndian.PutUint32(counter[:], i)
-		if i > 1 {
+	var block [4]byte
+	for len(out) < size {
+		*counter++
+		binary.BigEndian.PutUint32(block[:], *counter)
+		if len(out) > 0 {
 			mac.Reset() // costs as much as the HMAC itself
 		}
-		mac.Write(counter[:])
+		mac.Write(block[:])
 		mac.Write(fixed)
 		out = mac.Sum(out)
 	}

@@ -178,7 +178,15 @@ func (k *Key) loadECC(blame blamer) tpm2.RC {
 }
 
 func (k *Key) setECCPublic(c *Curve) {
-	if point, ok := uncompressed(c.size(), &k.Public.Point); ok && c.std != nil {
+	if c.std == nil {
+		return
+	}
+	var err error
+	point, _ := uncompressed(c.size(), &k.Public.Point)
+	if k.eccPublic, err = ecdsa.ParseUncompressedPublicKey(c.std, point); err == nil {
+		return
+	}
+	if point, ok := c.encode(&k.Public.Point); ok { // with what it is modulo p
 		k.eccPublic, _ = ecdsa.ParseUncompressedPublicKey(c.std, point)
 	}
 }

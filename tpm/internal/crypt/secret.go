@@ -43,10 +43,7 @@ func terminated(label string) []byte { return append([]byte(label), 0) }
 func agreeSecret(key *Key, label string, random io.Reader) ([]byte, tpm2.EncryptedSecret, tpm2.RC) {
 	p := &key.Public
 	c, ok := CurveOf(p.Curve)
-	if !ok {
-		return nil, nil, tpm2.RCKey
-	}
-	if _, rc := c.encode(&p.Point); rc != tpm2.RCSuccess {
+	if !ok || !c.OnCurve(&p.Point) {
 		return nil, nil, tpm2.RCKey
 	}
 	public, shared, rc := Ephemeral(key, random)

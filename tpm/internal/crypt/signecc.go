@@ -145,12 +145,12 @@ func verifyECC(key *Key, digest []byte, sig *tpm2.Signature) tpm2.RC {
 	if !okR || !okS {
 		return tpm2.RCSignature
 	}
-	point, rc := c.encode(&key.Public.Point)
+	point, ok := c.encode(&key.Public.Point)
 	switch {
-	case rc != tpm2.RCSuccess && sig.Alg == tpm2.AlgECDSA:
+	case !ok && sig.Alg == tpm2.AlgECDSA:
 		return tpm2.RCFailure
-	case rc != tpm2.RCSuccess:
-		return tpm2.RCSignature
+	case !ok:
+		return tpm2.RCSignature // the reference code computes with [s]G
 	case sig.Alg == tpm2.AlgECSchnorr:
 		return good(c.verifySchnorr(point, r, s, sig.Hash, digest))
 	case sig.Alg == tpm2.AlgSM2:
