@@ -200,7 +200,7 @@ func (e *Engine) cipherParameter(s *authSession, newer, older tpm2.Digest, data 
 	key := e.parameterKey(s)
 	defer clear(key)
 	if def.Alg == tpm2.AlgXOR {
-		crypt.XORObfuscate(def.Hash(), key, newer, older, data)
+		crypt.XORObfuscate(s.session.AuthHash, key, newer, older, data)
 		return tpm2.RCSuccess
 	}
 	return cfb(s.session.AuthHash, key, newer, older, *def, data)
