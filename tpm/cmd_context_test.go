@@ -283,3 +283,27 @@ func TestClearBringsNothingBack(t *testing.T) {
 	r.must(tpm2.RCSuccess, tpm2.CCClear, []tpm2.Handle{tpm2.RHPlatform}, password(""))
 	r.must(tpm2.RCIntegrity.P(1), tpm2.CCContextLoad, nil, nil, saved)
 }
+
+// TestContextNumbersAsSwtpm compares the sequence numbers of contexts, which
+// begin anew at a TPM Reset.
+func TestContextNumbersAsSwtpm(t *testing.T) {
+	p := newPair(t)
+	start := frame(tpm2.CCStartAuthSession, []tpm2.Handle{tpm2.RHNull, tpm2.RHNull}, nil, buf16(make([]byte, 16)),
+		buf16(nil), []byte{0}, u16(uint16(tpm2.AlgNull)), u16(uint16(tpm2.AlgSHA256)))
+	for range 2 {
+		p.expect(tpm2.RCSuccess, "Startup", startupCmd(tpm2.SUClear))
+		p.expect(tpm2.RCSuccess, "a sequence", frame(tpm2.CCHashSequenceStart, nil, nil, buf16(nil), u16(uint16(tpm2.AlgSHA256))))
+		for range 2 {
+			p.execute(start)
+			p.o.execute(start)
+		}
+		for _, h := range []tpm2.Handle{tpm2.TransientFirst, tpm2.HMACSessionFirst, tpm2.TransientFirst, tpm2.HMACSessionFirst + 1} {
+			cmd := frame(tpm2.CCContextSave, []tpm2.Handle{h}, nil)
+			got, want := p.execute(cmd)[headerSize:][:atBlob-2], p.o.execute(cmd)[headerSize:][:atBlob-2]
+			if !bytes.Equal(got, want) {
+				t.Errorf("context of %#x: ours %x, swtpm %x", uint32(h), got, want)
+			}
+		}
+		p.cut()
+	}
+}

@@ -43,7 +43,7 @@ func (e *Engine) startup(c *call, in *startupIn, _ *none) tpm2.RC {
 	switch {
 	case reset:
 		s.resets++
-		s.clears, s.foreign = 0, false
+		s.clears, s.objectCount, s.foreign = 0, 0, false
 		s.audit.digest = nil
 		e.resetCommitments()
 	case !resume:

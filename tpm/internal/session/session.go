@@ -123,8 +123,12 @@ type State struct {
 	Exclusive tpm2.Handle
 }
 
+// firstContext is the id of the first saved context, as in libtpms: above the
+// numbers by which it marks the loaded sessions.
+const firstContext = MaxLoaded + 1
+
 // New is the state after a TPM Reset.
-func New() State { return State{next: 1} }
+func New() State { return State{next: firstContext} }
 
 // Get gives a loaded session, or nil.
 func (s *State) Get(h tpm2.Handle) *Session {
@@ -166,7 +170,7 @@ func (s *State) oldest() (id uint64, ok bool) {
 // behind.
 func (s *State) gapFull() bool {
 	id, ok := s.oldest()
-	return ok && s.next-id >= ContextGap
+	return ok && s.next-id > ContextGap
 }
 
 func (s *State) freeSlot() (sess *Session, last bool) {
@@ -240,7 +244,9 @@ func (s *State) Save(h tpm2.Handle) (id uint64, rc tpm2.RC) {
 		return 0, tpm2.RCContextGap
 	}
 	id = s.next
-	s.next++
+	if s.next++; s.next&ContextGap == 0 {
+		s.next += firstContext // the low bits tell contexts from loaded sessions there
+	}
 	s.active[h.Index()] = slot{saved, id}
 	*sess = Session{}
 	return id, tpm2.RCSuccess
