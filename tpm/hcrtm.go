@@ -16,10 +16,14 @@ type hashSequence struct {
 // HashStart is _TPM_Hash_Start (Part 3, 22.9): what the platform's hardware
 // says at locality 4 when it begins to measure the code that it is about to
 // run, an H-CRTM before TPM2_Startup or a D-RTM after it. A sequence that was
-// running is forgotten, and so is this one if a command comes before HashEnd.
+// running is forgotten, and so is this one if a command comes before HashEnd. It
+// needs a slot like any sequence: where none is free, the first object goes.
 func (e *Engine) HashStart() {
 	if e.failed {
 		return
+	}
+	if e.state.objects.Full() {
+		e.state.objects.Flush(tpm2.TransientFirst)
 	}
 	e.state.event = &hashSequence{object.NewEventSequence(nil), !e.state.established}
 	e.state.established = true

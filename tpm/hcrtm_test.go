@@ -128,3 +128,20 @@ func TestHashEndRollsBack(t *testing.T) {
 	}
 	r.must(tpm2.RCSuccess, tpm2.CCGetRandom, nil, nil, u16(1))
 }
+
+// TestHashSequenceTakesSlot starts a sequence while all slots are taken: the
+// first object makes room for it.
+func TestHashSequenceTakesSlot(t *testing.T) {
+	p := newPair(t)
+	p.expect(tpm2.RCSuccess, "Startup", startupCmd(tpm2.SUClear))
+	for n := range 3 {
+		for range 3 {
+			p.same("HashSequenceStart", frame(tpm2.CCHashSequenceStart, nil, nil, buf16(nil), u16(uint16(tpm2.AlgSHA256))))
+		}
+		p.hash("measured")
+		for i := range tpm2.Handle(3) {
+			p.same("SequenceUpdate", frame(tpm2.CCSequenceUpdate, []tpm2.Handle{tpm2.TransientFirst + i}, password(""), buf16(nil)))
+		}
+		p.same("Flush", flushCmd(tpm2.TransientFirst+tpm2.Handle(n)))
+	}
+}
