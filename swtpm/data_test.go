@@ -85,12 +85,12 @@ func newDataRig(t *testing.T, change func(*Config)) (*rig, net.Conn) {
 // TestGuestChoosesNoLocality: what comes by SET_DATAFD is a guest's, to the
 // byte. A prefix in it is no command, whatever follows.
 func TestGuestChoosesNoLocality(t *testing.T) {
-	const badTag = "8001 0000000a 0000001e"
+	const noTag = "8001 0000000a 00000084"
 	r := newRig(t, t.TempDir(), nil)
 	r.control("00000002 00000000", "00000000")
 	data := r.passData()
 	wantRC(t, data, startupClear, 0)
-	wantAnswer(t, data, "00000008 04 0000000c"+getRandom, badTag)
+	wantAnswer(t, data, "00000008 04 0000000c"+getRandom, noTag)
 	data.Write(unhex("00000008 04 0000000c"))
 	exchange(t, data, nil, 10)
 	wantRC(t, data, getRandom, 0)

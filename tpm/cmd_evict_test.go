@@ -125,3 +125,23 @@ func TestSuspendWithObjects(t *testing.T) {
 	}
 	r.must(tpm2.RCSuccess, tpm2.CCLoad, []tpm2.Handle{parent}, password(""), private, area)
 }
+
+// TestPersistentObjectTakesSlot uses a persistent object while there is a slot
+// free, and not: libtpms works on a copy in a slot, which shows in the handles.
+func TestPersistentObjectTakesSlot(t *testing.T) {
+	const persistent = tpm2.Handle(0x81000001)
+	p := newTwins(t)
+	key := hmacKey(signingKey, schemeOf(tpm2.AlgHMAC))
+	sequence := frame(tpm2.CCHMACStart, []tpm2.Handle{persistent}, password(""), buf16(nil), u16(uint16(tpm2.AlgNull)))
+	p.expect(tpm2.RCSuccess, "CreatePrimary", createPrimaryCmd(tpm2.RHOwner, &key, ""))
+	p.expect(tpm2.RCSuccess, "EvictControl", evictCmd(tpm2.RHOwner, tpm2.TransientFirst, persistent))
+	p.expect(tpm2.RCSuccess, "with one slot taken", sequence)
+	p.expect(tpm2.RCObjectMemory, "with two slots taken", sequence)
+	p.expect(tpm2.RCSuccess, "with two slots taken, read", readPublicCmd(persistent))
+	p.expect(tpm2.RCHandle.H(1), "with two slots taken, another", readPublicCmd(persistent+1))
+	p.expect(tpm2.RCSuccess, "a third", frame(tpm2.CCHashSequenceStart, nil, nil, buf16(nil), u16(uint16(tpm2.AlgSHA256))))
+	p.expect(tpm2.RCObjectMemory, "with no slot free, read", readPublicCmd(persistent))
+	p.expect(tpm2.RCObjectMemory, "with no slot free, another", readPublicCmd(persistent+1))
+	p.expect(tpm2.RCSuccess, "Flush", flushCmd(tpm2.TransientFirst))
+	p.expect(tpm2.RCSuccess, "with one slot free, read", readPublicCmd(persistent))
+}

@@ -122,6 +122,7 @@ type call struct {
 	handles [maxHandles]tpm2.Handle
 	objects [maxHandles]*object.Object // what a transient or persistent handle refers to
 	indices [maxHandles]*nv.Index      // what an NV handle refers to
+	copies  [maxHandles]tpm2.Handle    // the slots that persistent objects take meanwhile
 	body    []byte                     // the command behind its header, a copy
 	params  []byte                     // the parameter area of body, decrypted in place
 	auth    authArea

@@ -133,7 +133,9 @@ func TestHeaderErrors(t *testing.T) {
 		want tpm2.RC
 	}{
 		{"empty", nil, tpm2.RCInsufficient},
-		{"bad tag", []byte{0, 0, 0, 0, 0, 10, 0, 0, 1, 0x44}, tpm2.RCBadTag},
+		{"bad tag", []byte{0x80, 0, 0, 0, 0, 10, 0, 0, 1, 0x44}, tpm2.RCBadTag},
+		{"no tag", []byte{0, 0, 0, 0, 0, 10, 0, 0, 1, 0x44}, tpm2.RCValue},
+		{"the tag of a TPM 1.2", []byte{0, 0xC1, 0, 0, 0, 10, 0, 0, 1, 0x44}, tpm2.RCValue},
 		{"size too large", []byte{0x80, 1, 0, 0, 0, 11, 0, 0, 1, 0x44}, tpm2.RCCommandSize},
 		{"size too small", []byte{0x80, 1, 0, 0, 0, 9, 0, 0, 1, 0x44}, tpm2.RCCommandSize},
 		{"unknown command", frame(0x7FFF, nil, nil), tpm2.RCCommandCode},

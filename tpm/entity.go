@@ -29,14 +29,18 @@ func (e *Engine) accessibleIndex(h tpm2.Handle) *nv.Index {
 // hierarchy's too, and may evict them while that is disabled.
 func (e *Engine) persistentObject(h tpm2.Handle, evict bool) *object.Object {
 	o := e.state.objects.Get(h)
-	keeper := tpm2.RHOwner
-	if h >= tpm2.PlatformPersistent {
-		keeper = tpm2.RHPlatform
-	}
-	if o == nil || !e.hierarchyOn(keeper) || !evict && !e.hierarchyOn(o.Hierarchy) {
+	if o == nil || !e.hierarchyOn(keeperOf(h)) || !evict && !e.hierarchyOn(o.Hierarchy) {
 		return nil
 	}
 	return o
+}
+
+// keeperOf is the hierarchy that makes a persistent handle available.
+func keeperOf(h tpm2.Handle) tpm2.Handle {
+	if h >= tpm2.PlatformPersistent {
+		return tpm2.RHPlatform
+	}
+	return tpm2.RHOwner
 }
 
 // entityAuth is an entity's authorization value.

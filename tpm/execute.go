@@ -113,7 +113,11 @@ func (e *Engine) parseHeader(c *call, cmd []byte) (body []byte, rc tpm2.RC) {
 	if len(cmd) < 2 {
 		return nil, tpm2.RCInsufficient
 	}
-	tag := tpm2.ST(binary.BigEndian.Uint16(cmd))
+	var tag tpm2.ST
+	dec := tpm2.NewDecoder(cmd[:2])
+	if tag.Walk(&dec); dec.RC() != tpm2.RCSuccess {
+		return nil, dec.RC()
+	}
 	if tag != tpm2.STNoSessions && tag != tpm2.STSessions {
 		return nil, tpm2.RCBadTag
 	}
@@ -186,6 +190,7 @@ func (e *Engine) respond(c *call, buf []byte) tpm2.RC {
 	if c.flush != 0 {
 		e.state.objects.Flush(c.flush)
 	}
+	e.dropCopies(c)
 	if uint64(len(c.response)) > uint64(e.buffer) {
 		panic(fmt.Sprintf("a response of %d bytes does not fit the buffer of %d", len(c.response), e.buffer))
 	}

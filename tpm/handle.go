@@ -140,9 +140,7 @@ func (e *Engine) resolveOne(c *call, i int) tpm2.RC {
 			return tpm2.RCReferenceH0 + tpm2.RC(i)
 		}
 	case tpm2.HTPersistent:
-		if c.objects[i] = e.persistentObject(h, c.cmd.cc == tpm2.CCEvictControl); c.objects[i] == nil {
-			return tpm2.RCHandle
-		}
+		return e.resolvePersistent(c, i)
 	case tpm2.HTHMACSession, tpm2.HTPolicySession:
 		if _, rc := e.state.sessions.Find(h); rc == tpm2.RCReferenceH0 {
 			return rc + tpm2.RC(i)
@@ -159,6 +157,36 @@ func (e *Engine) resolveOne(c *call, i int) tpm2.RC {
 		}
 	}
 	return tpm2.RCSuccess
+}
+
+// resolvePersistent finds a persistent object. As in the reference code, which
+// works on a copy, it takes a transient slot until the command is done: the
+// handles that a caller sees depend on it (ObjectLoadEvict).
+func (e *Engine) resolvePersistent(c *call, i int) tpm2.RC {
+	h := c.handles[i]
+	if !e.hierarchyOn(keeperOf(h)) {
+		return tpm2.RCHandle
+	}
+	if e.state.objects.Full() {
+		return tpm2.RCObjectMemory
+	}
+	o := e.persistentObject(h, c.cmd.cc == tpm2.CCEvictControl)
+	if o == nil {
+		return tpm2.RCHandle
+	}
+	c.objects[i] = o
+	copied, rc := e.state.objects.Add(o)
+	c.copies[i] = copied
+	return rc
+}
+
+// dropCopies frees the slots that the command's persistent objects have taken.
+func (e *Engine) dropCopies(c *call) {
+	for _, h := range c.copies {
+		if h != 0 {
+			e.state.objects.Flush(h)
+		}
+	}
 }
 
 // hierarchyOn reports whether the hierarchy of a permanent handle is enabled.

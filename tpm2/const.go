@@ -86,13 +86,13 @@ const (
 	STFUManifest         ST = 0x8029
 )
 
-// Walk visits a tag; an unknown one is RCValue.
+// Walk visits a tag; one that no command has anywhere is RCValue.
 func (s *ST) Walk(c *Codec) {
 	c.U16((*uint16)(s))
 	switch *s {
 	case STRspCommand, STNull, STNoSessions, STSessions, STAttestNV, STAttestCommandAudit,
 		STAttestSessionAudit, STAttestCertify, STAttestQuote, STAttestTime, STAttestCreation,
-		STAttestNVDigest, STCreation, STVerified, STAuthSecret, STHashCheck, STAuthSigned:
+		STCreation, STVerified, STAuthSecret, STHashCheck, STAuthSigned:
 	default:
 		c.Fail(RCValue)
 	}
