@@ -2,6 +2,7 @@ package tpm
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 
 	"github.com/ashlar-cloud/ashlar/tpm2"
@@ -166,4 +167,33 @@ func TestPolicyAuthorizeNVAgainstSwtpm(t *testing.T) {
 	p.expect(tpm2.RCHash, "no algorithm", approve(s))
 	write(0, 12)
 	p.expect(tpm2.RCInsufficient, "too short", approve(s))
+}
+
+// TestConstraintBesideCpHash lets an authorization give the hash that a session
+// has for something else: it is then both, and may be repeated as what it was.
+func TestConstraintBesideCpHash(t *testing.T) {
+	hash := bytes.Repeat([]byte{7}, 32)
+	kinds := []tpm2.CC{tpm2.CCPolicyCpHash, tpm2.CCPolicyNameHash, tpm2.CCPolicyTemplate}
+	p := newPair(t)
+	p.same("Startup", startupCmd(tpm2.SUClear))
+	for n, kind := range []tpm2.SE{tpm2.SEPolicy, tpm2.SETrial} {
+		start := frame(tpm2.CCStartAuthSession, []tpm2.Handle{tpm2.RHNull, tpm2.RHNull}, nil, buf16(make([]byte, 16)),
+			buf16(nil), []byte{byte(kind)}, u16(uint16(tpm2.AlgNull)), u16(uint16(tpm2.AlgSHA256)))
+		p.execute(start)
+		p.o.execute(start)
+		s := tpm2.PolicySessionFirst + tpm2.Handle(n)
+		for _, first := range kinds {
+			for _, then := range kinds {
+				for _, b := range [][2]byte{{7, 7}, {7, 8}, {8, 8}, {8, 7}} {
+					what := fmt.Sprintf("%v, then %v of %d", first, then, b)
+					p.same(what, assert(tpm2.CCPolicyRestart)(s))
+					p.same(what, assert(first, buf16(hash))(s))
+					p.same(what, frame(tpm2.CCPolicySecret, []tpm2.Handle{tpm2.RHOwner, s}, password(""),
+						buf16(nil), buf16(bytes.Repeat(b[:1], 32)), buf16(nil), u32(0)))
+					p.same(what, assert(then, buf16(bytes.Repeat(b[1:], 32)))(s))
+					p.same(what, assert(tpm2.CCPolicyGetDigest)(s))
+				}
+			}
+		}
+	}
 }

@@ -90,12 +90,16 @@ func (p *Policy) ParametersConstraint() tpm2.Digest {
 	return nil
 }
 
-// ConstrainParameters sets CPHash, and that alone: as in the reference code, an
-// authorization whose cpHashA is what another of these hashes was takes its
-// place.
+// ConstrainParameters sets CPHash. Those of these hashes that are set already
+// stay set and get the value, as in the reference code, which keeps one value
+// and what it stands for: they differ only in a trial session, which checks
+// nothing.
 func (p *Policy) ConstrainParameters(cpHash tpm2.Digest) {
-	p.CPHash = append(tpm2.Digest(nil), cpHash...)
-	p.NameHash, p.TemplateHash, p.ParametersHash = nil, nil, nil
+	for _, d := range []*tpm2.Digest{&p.CPHash, &p.NameHash, &p.TemplateHash, &p.ParametersHash} {
+		if d == &p.CPHash || len(*d) != 0 {
+			*d = append(tpm2.Digest(nil), cpHash...)
+		}
+	}
 }
 
 // slot says where an active session is.
