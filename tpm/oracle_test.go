@@ -19,6 +19,8 @@ type oracle struct {
 	t             *testing.T
 	dir           string // of its state
 	data, control net.Conn
+	// lost, if not nil, is told of a command on which the program ended.
+	lost func(cmd []byte)
 }
 
 // newOracle starts a swtpm with a new state and powers it on. The test is
@@ -43,20 +45,28 @@ func newOracleOf(t *testing.T, permanent []byte) *oracle {
 			t.Fatal(err)
 		}
 	}
-	data, control := filepath.Join(dir, "data"), filepath.Join(dir, "control")
-	cmd := exec.Command(path, "socket", "--tpm2", "--tpmstate", "dir="+dir, "--flags", "not-need-init",
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	o := &oracle{t: t, dir: dir}
+	o.start(path)
+	return o
+}
+
+// start starts the program and connects to it.
+func (o *oracle) start(path string) {
+	o.t.Helper()
+	data, control := filepath.Join(o.dir, "data"), filepath.Join(o.dir, "control")
+	os.Remove(data)
+	os.Remove(control)
+	cmd := exec.Command(path, "socket", "--tpm2", "--tpmstate", "dir="+o.dir, "--flags", "not-need-init",
 		"--server", "type=unixio,path="+data, "--ctrl", "type=unixio,path="+control)
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		o.t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	o.t.Cleanup(func() {
 		cmd.Process.Kill()
 		cmd.Wait()
-		os.RemoveAll(dir)
 	})
-	o := &oracle{t: t, dir: dir}
-	o.data, o.control = dial(t, data), dial(t, control)
-	return o
+	o.data, o.control = dial(o.t, data), dial(o.t, control)
 }
 
 // dial connects to a socket that is about to be there.
@@ -94,7 +104,10 @@ func (o *oracle) send(cmd []byte) []byte {
 	}
 	resp := make([]byte, headerSize)
 	if _, err := io.ReadFull(o.data, resp); err != nil {
-		o.t.Fatal(err)
+		if o.lost != nil {
+			o.lost(cmd)
+		}
+		o.t.Fatalf("swtpm does not answer %x: %v", cmd, err)
 	}
 	rest := make([]byte, int(binary.BigEndian.Uint32(resp[2:]))-headerSize)
 	if _, err := io.ReadFull(o.data, rest); err != nil {

@@ -17,16 +17,30 @@ import (
 
 func (o *oracle) gotpm() transport.TPM { return sender(o.execute) }
 
-// seeds reads the secrets of the hierarchies out of swtpm's state file:
-// PERSISTENT_DATA of version 4 has, after its header, disableClear, three
-// algorithms, three policies, three authorization values, then the endorsement,
-// owner and platform seeds and the platform, owner and endorsement proofs.
+// all are the secrets in the order of libtpms' PERSISTENT_DATA.
+func (s *Seeds) all() [6][]byte {
+	return [6][]byte{s.Endorsement[:], s.Owner[:], s.Platform[:], s.PlatformProof[:], s.OwnerProof[:], s.EndorsementProof[:]}
+}
+
+// seeds reads the secrets of the hierarchies out of swtpm's state file.
 func (o *oracle) seeds() *Seeds {
 	o.t.Helper()
 	state, err := os.ReadFile(filepath.Join(o.dir, "tpm2-00.permall"))
 	if err != nil {
 		o.t.Fatal(err)
 	}
+	s := new(Seeds)
+	for i, from := range o.seedsIn(state) {
+		copy(s.all()[i], from)
+	}
+	return s
+}
+
+// seedsIn finds the secrets in a state: PERSISTENT_DATA of version 4 has, after
+// its header, disableClear, three algorithms, three policies, three
+// authorization values, then the seeds and proofs.
+func (o *oracle) seedsIn(state []byte) (list [6][]byte) {
+	o.t.Helper()
 	at := bytes.Index(state, []byte{0, 4, 0x12, 0x21, 0x34, 0x43, 0, 4})
 	if at < 0 {
 		o.t.Skip("the state that this swtpm writes has no PERSISTENT_DATA of version 4")
@@ -41,14 +55,12 @@ func (o *oracle) seeds() *Seeds {
 	for range 6 {
 		next()
 	}
-	s := new(Seeds)
-	for _, to := range []*[64]byte{&s.Endorsement, &s.Owner, &s.Platform,
-		&s.PlatformProof, &s.OwnerProof, &s.EndorsementProof} {
-		if copy(to[:], next()) != len(to) {
+	for i := range list {
+		if list[i] = next(); len(list[i]) != 64 {
 			o.t.Fatal("a seed or proof has not 64 bytes")
 		}
 	}
-	return s
+	return list
 }
 
 // newTwins powers on and starts two TPMs with the same seeds.

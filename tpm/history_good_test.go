@@ -3,7 +3,6 @@ package tpm
 import (
 	"bytes"
 	"crypto/elliptic"
-	"encoding/binary"
 	"slices"
 
 	"github.com/ashlar-cloud/ashlar/tpm/internal/crypt"
@@ -17,35 +16,6 @@ const (
 	pinFailIndex tpm2.Handle = 0x01500009
 	policyIndex  tpm2.Handle = 0x0150000A // only NV_ChangeAuth is allowed
 )
-
-// prepareSpecial defines and writes them.
-func (p *pair) prepareSpecial() {
-	p.t.Helper()
-	const rw = tpm2.NVOwnerRead | tpm2.NVOwnerWrite
-	changeAuth := tpm2.AlgSHA256.Digest(make([]byte, 32), u32(uint32(tpm2.CCPolicyCommandCode)), u32(uint32(tpm2.CCNVChangeAuth)))
-	pin := []byte{0, 0, 0, 0, 0, 0, 0, 3}
-	for _, x := range []struct {
-		index  tpm2.Handle
-		attrs  tpm2.NVAttributes
-		policy tpm2.Digest
-		data   []byte
-	}{
-		{bitsIndex, rw | nvKind(tpm2.NTBits) | tpm2.NVAuthRead | tpm2.NVAuthWrite, nil, nil},
-		{pinPassIndex, rw | nvKind(tpm2.NTPinPass), nil, pin},
-		{pinFailIndex, rw | nvKind(tpm2.NTPinFail) | tpm2.NVNoDA, nil, pin},
-		{policyIndex, rw | tpm2.NVGlobalLock, changeAuth, pin},
-	} {
-		pub := tpm2.NVPublic{Index: x.index, NameAlg: tpm2.AlgSHA256, Attributes: x.attrs, AuthPolicy: x.policy, DataSize: 8}
-		cmds := [][]byte{frame(tpm2.CCNVDefineSpace, []tpm2.Handle{tpm2.RHOwner}, password(""), buf16(nil), buf16(tpm2.Marshal(&pub)))}
-		if x.data != nil {
-			cmds = append(cmds, frame(tpm2.CCNVWrite, []tpm2.Handle{tpm2.RHOwner, x.index}, password(""), buf16(x.data), u16(0)))
-		}
-		for _, cmd := range cmds {
-			p.execute(cmd)
-			p.o.execute(cmd)
-		}
-	}
-}
 
 // queued is the next of a sequence that makes what single commands hardly do,
 // or nil.
@@ -201,58 +171,4 @@ func goodPolicy(cc tpm2.CC) [][]byte {
 			u16(uint16(tpm2.STAuthSecret)), u32(uint32(tpm2.RHOwner)), digest}, nil)}
 	}
 	return nil
-}
-
-// comparisonExcused are the differences of comparisons that are meant: version
-// 0.9 orders two negative numbers the wrong way round, and the clock of this
-// engine stands still in the test.
-func comparisonExcused(d *command, cmd []byte, ours, theirs tpm2.RC) bool {
-	if d.cc == tpm2.CCClockSet { // to a time that has passed on one of the two
-		return ours == tpm2.RCSuccess && theirs == tpm2.RCValue.P(1)
-	}
-	if d.cc == tpm2.CCPolicyTicket {
-		return theirs == tpm2.RCExpired.P(1)
-	}
-	if d.cc != tpm2.CCPolicyNV && d.cc != tpm2.CCPolicyCounterTimer {
-		return false
-	}
-	if ours != tpm2.RCPolicy && theirs != tpm2.RCPolicy {
-		return false
-	}
-	in, ok := comparisonOf(d, cmd)
-	if !ok {
-		return false
-	}
-	if d.cc == tpm2.CCPolicyCounterTimer && in.offset < 16 {
-		return true
-	}
-	switch in.operation {
-	case tpm2.EOSignedGT, tpm2.EOSignedLT, tpm2.EOSignedGE, tpm2.EOSignedLE:
-		return len(in.operandB) > 0 && in.operandB[0]&0x80 != 0
-	}
-	return false
-}
-
-// comparisonOf decodes the parameters of a comparison.
-func comparisonOf(d *command, cmd []byte) (in policyNVIn, ok bool) {
-	b := cmd[headerSize+4*len(d.handles):]
-	if tpm2.ST(uint16(cmd[0])<<8|uint16(cmd[1])) == tpm2.STSessions {
-		_, rest, ok := cutSized(b[2:])
-		if !ok {
-			return in, false
-		}
-		b = rest
-	}
-	dec := tpm2.NewDecoderFor(b, &nullProfile.impl)
-	in.Walk(&dec)
-	return in, dec.RC() == tpm2.RCSuccess
-}
-
-// lastHandle is the last handle of a command: the session of a policy command.
-func lastHandle(d *command, cmd []byte) tpm2.Handle {
-	at := headerSize + 4*(len(d.handles)-1)
-	if len(d.handles) == 0 || len(cmd) < at+4 {
-		return 0
-	}
-	return tpm2.Handle(binary.BigEndian.Uint32(cmd[at:]))
 }
