@@ -21,7 +21,7 @@ var registry = func() *commandSet {
 		integrityCommands, nvCommands, nvSpecialCommands, auditCommands, hierarchyCommands, lockoutCommands, clockCommands, capabilityCommands,
 		selfTestCommands, randomCommands, asymmetricCommands, symmetricCommands, sequenceCommands,
 		nv2Commands, readOnlyCommands, countdownCommands, signingCommands, attestationCommands, x509Commands,
-		platformCommands, ecdhCommands, ephemeralCommands, rewrapCommands)
+		platformCommands, ecdhCommands, ephemeralCommands, eccEncryptCommands, rewrapCommands)
 	slices.SortFunc(all, func(a, b command) int { return int(a.cc) - int(b.cc) })
 	r := &commandSet{list: all, byCode: make(map[tpm2.CC]*command, len(all))}
 	for i := range all {
