@@ -79,7 +79,7 @@ func (e *Engine) require(algs algSet) {
 // requireKey tests what a key of this kind is used with: a parent protects its
 // children with a cipher.
 func (e *Engine) requireKey(p *tpm2.PublicParms) {
-	algs := setOf(p.Symmetric.Alg)
+	algs := setOf(p.Symmetric.Alg, p.Scheme.Alg)
 	switch p.Type {
 	case tpm2.AlgRSA:
 		algs |= rsaAlgs

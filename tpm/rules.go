@@ -15,6 +15,7 @@ import (
 // signDigest signs with a key, nil for none, where the profile lets it.
 func (e *Engine) signDigest(c *call, key *crypt.Key, scheme tpm2.SigScheme, digest []byte) (tpm2.Signature, tpm2.RC) {
 	if key != nil && scheme.Alg != tpm2.AlgNull {
+		e.require(setOf(scheme.Alg))
 		hmac := key.Public.Type == tpm2.AlgKeyedHash
 		switch {
 		case scheme.Hash == tpm2.AlgSHA1 && e.profile.has(hashRule(hmac, noSHA1Signing, noSHA1HMACCreation)):
@@ -31,6 +32,7 @@ func (e *Engine) signDigest(c *call, key *crypt.Key, scheme tpm2.SigScheme, dige
 
 // verifyDigest checks a signature where the profile lets it.
 func (e *Engine) verifyDigest(key *crypt.Key, digest []byte, sig *tpm2.Signature) tpm2.RC {
+	e.require(setOf(sig.Alg))
 	rc := crypt.VerifySignature(key, digest, sig)
 	hmac := key.Public.Type == tpm2.AlgKeyedHash
 	switch {

@@ -86,6 +86,9 @@ var knownAnswers = [...]knownAnswer{
 		katDecrypt(katOAEP, tpm2.RSADecryptScheme{Alg: tpm2.AlgOAEP, Hash: tpm2.AlgSHA256})},
 	{tpm2.AlgECDSA, katECDSA + katVerdicts, katSignECDSA},
 	{tpm2.AlgECDH, katECDH, katAgree},
+	{tpm2.AlgECDAA, katNonce + katECDAA, katSignECDAA},
+	{tpm2.AlgSM2, katSM2 + katVerdicts, katSignSM2},
+	{tpm2.AlgECSchnorr, katECSchnorr + katVerdicts, katSignECSchnorr},
 	{tpm2.AlgKDF1SP80056A, katKDFe, func() ([]byte, error) {
 		return KDFe(tpm2.AlgSHA256, []byte("z"), "LABEL", []byte("partyU"), []byte("partyV"), 384), nil
 	}},
@@ -232,22 +235,22 @@ func verdicts(key *Key, digest []byte, sig *tpm2.Signature) []byte {
 	return out
 }
 
-// katECC is a P-256 key of the tests.
-func katECC(scalar string) (*Key, error) {
-	private, err := NewECCPrivate(tpm2.CurveP256, known(scalar))
+// katECC is a key of the tests.
+func katECC(curve tpm2.ECCCurve, scalar string) (*Key, error) {
+	private, err := NewECCPrivate(curve, known(scalar))
 	if err != nil {
 		return nil, err
 	}
 	key := &Key{Public: tpm2.Public{
-		PublicParms: tpm2.PublicParms{Type: tpm2.AlgECC, Curve: tpm2.CurveP256},
+		PublicParms: tpm2.PublicParms{Type: tpm2.AlgECC, Curve: curve},
 		NameAlg:     tpm2.AlgSHA256,
-	}}
+	}, Sensitive: new(tpm2.Sensitive)}
 	key.setECC(private)
 	return key, nil
 }
 
 func katSignECDSA() ([]byte, error) {
-	key, err := katECC(katECDSAScalar)
+	key, err := katECC(tpm2.CurveP256, katECDSAScalar)
 	if err != nil {
 		return nil, err
 	}
@@ -266,7 +269,7 @@ func katSignECDSA() ([]byte, error) {
 }
 
 func katAgree() ([]byte, error) {
-	key, err := katECC(katECDHScalar)
+	key, err := katECC(tpm2.CurveP256, katECDHScalar)
 	if err != nil {
 		return nil, err
 	}
@@ -275,4 +278,52 @@ func katAgree() ([]byte, error) {
 		return nil, rc
 	}
 	return z.X, nil
+}
+
+// zeroReader makes every scalar that is drawn 1.
+type zeroReader struct{}
+
+func (zeroReader) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+func katSignECDAA() ([]byte, error) {
+	key, err := katECC(tpm2.CurveBNP256, katECDSAScalar)
+	if err != nil {
+		return nil, err
+	}
+	sig, rc := SignECDAA(key, tpm2.AlgSHA256, known(katECDHScalar), known(katSHA256), zeroReader{})
+	if rc != tpm2.RCSuccess {
+		return nil, rc
+	}
+	return append(sig.R, sig.S...), nil
+}
+
+func katSignECSchnorr() ([]byte, error) {
+	key, err := katECC(tpm2.CurveBNP256, katECDSAScalar)
+	if err != nil {
+		return nil, err
+	}
+	scheme := tpm2.SigScheme{Alg: tpm2.AlgECSchnorr, Hash: tpm2.AlgSHA256}
+	sig, rc := SignDigest(key, scheme, known(katSHA256), zeroReader{})
+	if rc != tpm2.RCSuccess {
+		return nil, rc
+	}
+	return append(append(bytes.Clone(sig.R), sig.S...), verdicts(key, known(katSHA256), &sig)...), nil
+}
+
+func katSignSM2() ([]byte, error) {
+	key, err := katECC(tpm2.CurveSM2, katSM2Scalar)
+	if err != nil {
+		return nil, err
+	}
+	ephemeral, err := NewECCPrivate(tpm2.CurveSM2, known(katSM2Nonce))
+	if err != nil {
+		return nil, err
+	}
+	c := key.ecc.curve
+	r, s := c.signSM2(c.scalar(ephemeral.d), c.scalar(key.ecc.d), ephemeral.x, known(katSM2Digest))
+	sig := tpm2.Signature{Alg: tpm2.AlgSM2, Hash: tpm2.AlgSHA256, R: r.Bytes(c.order), S: s.Bytes(c.order)}
+	return append(append(bytes.Clone(sig.R), sig.S...), verdicts(key, known(katSM2Digest), &sig)...), nil
 }

@@ -3,7 +3,7 @@ package crypt
 // Vectors of the self-tests, in hexadecimal. Sources: FIPS 180-4 ("abc"), FIPS
 // 197 C.3, SP 800-38A F.1 to F.5, RFC 3713 A, RFC 4231 4.3, RFC 4493 4, SP 800-67 B.1, RFC 5903 8.1, RFC 6979 A.2.5;
 // OpenSSL 3.0 for the RSA schemes, with a key that libtpms derived; libtpms for
-// the primary key.
+// the primary key; ECDAA and ECSchnorr computed apart.
 const (
 	katModulus = "dfb4e163c6cbd447b8b00508c0142130707758a4511a1d07ac54a664410439e6b9285150a61eda2756694669663a628f" +
 		"34e46db4c7a2c2dcb246e3fdec1a8bca85c5c420ed7c926bb6ba695c81f47f6a1415a1c4ca1599794a4f513dba526e9f" +
@@ -100,4 +100,17 @@ const (
 	katECDHPeerX  = "d12dfb5289c8d4f81208b70270398c342296970a0bccb74c736fc7554494bf63"
 	katECDHPeerY  = "56fbf3ca366cc23e8157854c13c58d6aac23f046ada30f8353e74f33039872ab"
 	katECDH       = "d6840f6b42f6edafd13116e0e12565202fef8e9ece7dce03812464d04b9442de"
+
+	// with the nonce 1, over SHA-256("abc"), by katECDSAScalar on BN P-256; ECDAA
+	// with katECDHScalar for a commitment
+	katNonce     = "01"
+	katECDAA     = "3af80afe0b2abb6055caabf4813f7fe56dfd474fe00e76661b54fc3db9c9357e"
+	katECSchnorr = "6f7e8d9f419a22d15cd80449210550d8206bf7ab83e07643183981249e3676ca" +
+		"37a6ea929602daec5ea5dc070705d4cad74017c774298e50f341e71afba81a12"
+	// GB/T 32918.5, A.2
+	katSM2Scalar = "3945208f7b2144b13f36e38ac6d39f95889393692860b51a42fb81ef4df7c5b8"
+	katSM2Nonce  = "59276e27d506861a16680f3ad9c02dccef3cc1fa3cdbe4ce6d54b80deac1bc21"
+	katSM2Digest = "f0b43e94ba45accaace692ed534382eb17e6ab5a19ce7b31f4486fdfc0d28640"
+	katSM2       = "f5a03b0648d2c4630eeac513e1bb81a15944da3827d5b74143ac7eaceee720b3" +
+		"b1b6aa29df212fd8763182bc0d421ca1bb9038fd1f7f42d4840b69c485bbc1aa"
 )

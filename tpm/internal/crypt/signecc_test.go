@@ -28,13 +28,13 @@ func TestECCVectors(t *testing.T) {
 			(*Curve).signECDSA, tpm2.AlgECDSA,
 		},
 		{
-			tpm2.CurveSM2, "3945208f7b2144b13f36e38ac6d39f95889393692860b51a42fb81ef4df7c5b8",
+			tpm2.CurveSM2, katSM2Scalar,
 			"09f9df311e5421a150dd7d161e4bc5c672179fad1833fc076bb08ff356f35020",
 			"ccea490ce26775a52dc6ea718cc1aa600aed05fbf35e084a6632f6072da9ad13",
-			"59276e27d506861a16680f3ad9c02dccef3cc1fa3cdbe4ce6d54b80deac1bc21",
-			"f0b43e94ba45accaace692ed534382eb17e6ab5a19ce7b31f4486fdfc0d28640",
-			"f5a03b0648d2c4630eeac513e1bb81a15944da3827d5b74143ac7eaceee720b3",
-			"b1b6aa29df212fd8763182bc0d421ca1bb9038fd1f7f42d4840b69c485bbc1aa",
+			katSM2Nonce,
+			katSM2Digest,
+			katSM2[:64],
+			katSM2[64:],
 			(*Curve).signSM2, tpm2.AlgSM2,
 		},
 	} {
