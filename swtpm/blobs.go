@@ -178,9 +178,18 @@ func (h *Host) SetStateBlob(t BlobType, b []byte) Result {
 // errBadBlob says that a state that came in was not one to go on from.
 var errBadBlob = errors.New("the state that came in cannot be used")
 
-// setPermanent puts a state into the permanent file. A volatile state that
-// belonged to the one before goes first.
+// setPermanent puts a state into the permanent file; one of swtpm's is converted.
+// A volatile state that belonged to the one before goes first.
 func (h *Host) setPermanent(b []byte) error {
+	if isForeign(b) {
+		state, err := decodeForeign(b, nil)
+		if err == nil {
+			b, err = tpm.ImportLibtpms(h.cfg.Engine, state)
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %w", errBadBlob, err)
+		}
+	}
 	if _, err := tpm.New(h.cfg.Engine, b); err != nil {
 		return fmt.Errorf("%w: %w", errBadBlob, err)
 	}
@@ -194,11 +203,20 @@ func (h *Host) setPermanent(b []byte) error {
 	return err
 }
 
-// setVolatile puts a state into the volatile file.
+// setVolatile puts a state into the volatile file; one of swtpm's is converted.
 func (h *Host) setVolatile(b []byte) error {
 	permanent, err := h.state.load()
 	if err != nil {
 		return err
+	}
+	if isForeign(b) {
+		state, err := decodeForeign(b, nil)
+		if err == nil {
+			b, err = tpm.ImportLibtpmsVolatile(h.cfg.Engine, permanent, state)
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %w", errBadBlob, err)
+		}
 	}
 	if _, err := tpm.Resume(h.cfg.Engine, permanent, b); err != nil {
 		return fmt.Errorf("%w: %w", errBadBlob, err)

@@ -125,6 +125,10 @@ func (h *Host) powerOn(deleteVolatile bool) error {
 	if err != nil {
 		return err
 	}
+	if h.state.tookOver != "" {
+		h.log.Info("the TPM that swtpm had was taken over; its file is kept, and is not used any more", "file", h.state.tookOver)
+		h.state.tookOver = ""
+	}
 	h.engine, h.suspended, h.stored = e, false, resumed && !deleteVolatile
 	h.cfg.Profile = nil // the TPM has it
 	h.watchCountdowns()

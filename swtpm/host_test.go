@@ -129,7 +129,8 @@ func TestVolatileState(t *testing.T) {
 	}
 }
 
-// TestForeignState checks that a state of swtpm is neither used nor lost.
+// TestForeignState checks that a file which should be swtpm's and is none is
+// neither used nor lost.
 func TestForeignState(t *testing.T) {
 	r := newRig(t, t.TempDir(), nil)
 	foreign := filepath.Join(r.dir, foreignName)

@@ -11,11 +11,10 @@ import (
 	"github.com/ashlar-cloud/ashlar/tpm"
 )
 
-// Names of the state files. swtpm's own is foreignName.
+// Names of the state files.
 const (
 	permanentName = "tpm2-00.ashlar"
 	volatileName  = "tpm2-00.ashlar-volatile"
-	foreignName   = "tpm2-00.permall"
 )
 
 // states are the files behind a TPM.
@@ -24,6 +23,7 @@ type states struct {
 	permanent *store.File
 	volatile  *store.File
 	version   store.Version // of permanent, as last loaded or saved
+	tookOver  string        // the file of swtpm that start has made the TPM of
 }
 
 func newStates(dir *store.Dir) states {
@@ -31,14 +31,27 @@ func newStates(dir *store.Dir) states {
 }
 
 // start makes an engine from the files, and reports whether it goes on from a
-// volatile state.
+// volatile state. Where there are none, it takes over what swtpm has left, or else
+// makes a new TPM.
 func (s *states) start(cfg tpm.Config, profile *tpm.Profile) (e *tpm.Engine, resumed bool, err error) {
 	permanent, err := s.load()
+	kept := s.permanent.Path()
 	if errors.Is(err, fs.ErrNotExist) {
+		var f Foreign
+		kept = filepath.Join(s.dir.Path(), foreignName)
+		if f, err = s.foreign(); err == nil && profile == nil {
+			if permanent, err = s.takeOver(cfg, f); err != nil {
+				return nil, false, fmt.Errorf("%s: %w", kept, err)
+			}
+			s.tookOver = kept
+		}
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		permanent, err = s.manufacture(cfg, tpm.Options{Profile: profile})
-	} else if err == nil && profile != nil {
+	case err == nil && profile != nil:
 		err = fmt.Errorf("%s is the state of a TPM already, which keeps the profile that it was made with: "+
-			"choose none, or another directory for a new TPM", s.permanent.Path())
+			"choose none, or another directory for a new TPM", kept)
 	}
 	if err != nil {
 		return nil, false, err
@@ -66,11 +79,6 @@ func (s *states) load() (b []byte, err error) {
 
 // manufacture makes the state of a new TPM and keeps it.
 func (s *states) manufacture(cfg tpm.Config, opt tpm.Options) ([]byte, error) {
-	foreign := filepath.Join(s.dir.Path(), foreignName)
-	if _, err := os.Lstat(foreign); !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s is a state of swtpm, which this version cannot take over; "+
-			"it is left as it is: give another directory to make a new TPM", foreign)
-	}
 	b, err := tpm.Manufacture(cfg, opt)
 	if err != nil {
 		return nil, err
@@ -84,7 +92,7 @@ func Profile(dir *store.Dir) (*tpm.Profile, error) {
 	defer s.close()
 	b, err := s.load()
 	if errors.Is(err, fs.ErrNotExist) {
-		return tpm.RestoreProfile(nil)
+		return s.foreignProfile()
 	}
 	if err != nil {
 		return nil, err
@@ -104,9 +112,13 @@ func Manufacture(dir *store.Dir, cfg tpm.Config, opt tpm.Options) (path string, 
 	defer s.close()
 	switch _, err := s.load(); {
 	case err == nil:
-		return "", fmt.Errorf("%s is the state of a TPM already; it is left as it is: choose another directory", s.permanent.Path())
+		return "", s.taken()
 	case !errors.Is(err, fs.ErrNotExist):
 		return "", err
+	}
+	foreign := filepath.Join(dir.Path(), foreignName)
+	if _, err := os.Lstat(foreign); !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%s is the state of a TPM of swtpm; it is left as it is: take it over, or choose another directory", foreign)
 	}
 	_, err = s.manufacture(cfg, opt)
 	return s.permanent.Path(), err
@@ -142,7 +154,7 @@ type StateInfo struct {
 }
 
 // States lists the saved states in a directory under the names that swtpm
-// gives them.
+// gives them; where there are none of ours, those that swtpm has left.
 func States(dir *store.Dir) ([]StateInfo, error) {
 	s := newStates(dir)
 	defer s.close()
@@ -159,6 +171,9 @@ func States(dir *store.Dir) ([]StateInfo, error) {
 			return nil, err
 		}
 		list = append(list, StateInfo{f.name, len(b)})
+	}
+	if len(list) == 0 {
+		return s.foreignStates()
 	}
 	return list, nil
 }

@@ -133,7 +133,7 @@ func TestExportNamesWhatCannotGo(t *testing.T) {
 	r := newRigOf(t, builtinProfile("ashlar-v1"), true)
 	_, err := ExportLibtpms(r.cfg, r.durable, false)
 	var not *NotCarried
-	if !errors.As(err, &not) || !strings.Contains(err.Error(), "- the profile ashlar-v1 is none of libtpms") {
+	if !errors.As(err, &not) || !strings.Contains(err.Error(), ": the profile ashlar-v1 is none of libtpms") {
 		t.Errorf("%v", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"strings"
 
 	"github.com/ashlar-cloud/ashlar/tpm/internal/hierarchy"
 	"github.com/ashlar-cloud/ashlar/tpm/internal/libtpms"
@@ -28,19 +29,8 @@ type NotCarried struct{ Things []string }
 
 // Error lists the things.
 func (n *NotCarried) Error() string {
-	text := "not all of the TPM's state can be taken over, so nothing was:"
-	for _, thing := range n.Things {
-		text += "\n- " + thing
-	}
-	return text
+	return "not all of the TPM's state can be taken over, so nothing was: " + strings.Join(n.Things, "; ")
 }
-
-// IsLibtpms reports whether bytes begin as a permanent state of libtpms does.
-func IsLibtpms(b []byte) bool { return libtpms.IsPermanent(b) }
-
-// IsLibtpmsVolatile reports whether bytes begin as a volatile state of libtpms
-// does.
-func IsLibtpmsVolatile(b []byte) bool { return libtpms.IsVolatile(b) }
 
 // ImportLibtpms makes the permanent state of a TPM from that of libtpms 0.7 to
 // 0.11 (what TPMLIB_GetState gives of TPMLIB_STATE_PERMANENT): the same TPM for
@@ -72,6 +62,15 @@ func ImportLibtpms(cfg Config, b []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", ErrForeign, err)
 	}
 	return permanent, nil
+}
+
+// LibtpmsProfile is the profile of a TPM in a permanent state of libtpms.
+func LibtpmsProfile(b []byte) (*Profile, error) {
+	p, err := libtpms.DecodePermanent(b)
+	if err != nil {
+		return nil, err
+	}
+	return RestoreProfile([]byte(p.Profile))
 }
 
 // importer makes an engine's state of libtpms'.

@@ -28,9 +28,9 @@ var pageNeeds = map[string][]string{
 // empty directory with our programs first on PATH. A line that begins with "!"
 // must fail, every other line must not.
 func TestDocs(t *testing.T) {
-	for _, tool := range []string{"tpm2_createek", "qemu-system-x86_64"} {
+	for _, tool := range []string{"tpm2_createek", "qemu-system-x86_64", "/usr/bin/swtpm", "swtpm_setup"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("%s is missing: install tpm2-tools, qemu-system-x86 and ovmf", tool)
+			t.Skipf("%s is missing: install tpm2-tools, qemu-system-x86, ovmf and swtpm-tools", tool)
 		}
 	}
 	bin := t.TempDir()

@@ -26,16 +26,17 @@ import (
 func newTPMCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tpm",
-		Short: "Make and run a TPM by hand",
+		Short: "Make, run and move a TPM by hand",
 		Long: `Makes and runs a TPM for tpm2-tools and for trying things out. For a virtual
-machine use the program swtpm, which QEMU and libvirt know. Lists what it can do.
+machine use the program swtpm, which QEMU and libvirt know. Moves a TPM from Debian's
+swtpm and back. Lists what it can do.
 
 Exit code 0: done. 1: refused, with the reason. 2: misuse.`,
 		Example: "  ashlar tpm start\n  ashlar tpm manufacture ./vm1 --banks sha256\n  ashlar tpm commands",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newTPMStartCmd(), newTPMManufactureCmd(), newTPMCommandsCmd())
+	cmd.AddCommand(newTPMStartCmd(), newTPMManufactureCmd(), newTPMImportCmd(), newTPMExportCmd(), newTPMCommandsCmd())
 	return cmd
 }
 
@@ -98,16 +99,7 @@ func manufacture(dir string, opt tpm.Options) (string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
-	d, err := store.OpenDir(dir, store.Options{Mode: 0o600})
-	if err != nil {
-		return "", err
-	}
-	if err := d.Lock(0); err != nil {
-		return "", fmt.Errorf("%s: %w", dir, err)
-	}
-	defer func() { _ = d.Unlock() }()
-	cfg := tpm.Config{Clock: clock.NewSystem(), Entropy: rand.Reader}
-	return swtpm.Manufacture(d, cfg, opt)
+	return locked(dir, func(d *store.Dir) (string, error) { return swtpm.Manufacture(d, engineConfig(), opt) })
 }
 
 // parseProfile reads a profile's name or its JSON.

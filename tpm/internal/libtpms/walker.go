@@ -1,7 +1,6 @@
 package libtpms
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -188,11 +187,3 @@ func (w *walker) flags(list ...*bool) {
 }
 
 func tooLong(n int) error { return fmt.Errorf("%w: %d bytes are more than a TPM has", ErrDamaged, n) }
-
-// IsPermanent reports whether bytes begin as a permanent state does.
-func IsPermanent(b []byte) bool { return permanentMark.begins(b) }
-
-// IsVolatile reports whether bytes begin as a volatile state does.
-func IsVolatile(b []byte) bool { return volatileMark.begins(b) }
-
-func (m mark) begins(b []byte) bool { return len(b) >= 8 && binary.BigEndian.Uint32(b[2:]) == m.magic }

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ashlar-cloud/ashlar/internal/clock"
+	"github.com/ashlar-cloud/ashlar/internal/store"
+	"github.com/ashlar-cloud/ashlar/swtpm"
+	"github.com/ashlar-cloud/ashlar/tpm"
+)
+
+const keyUsage = "the key of swtpm's `OPTIONS` --key: file=FILE or pwdfile=FILE, with format=, kdf= and mode="
+
+func newTPMImportCmd() *cobra.Command {
+	var key string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "import SOURCE DIR",
+		Short: "Take over a TPM of swtpm",
+		Long: `Makes the TPM of swtpm in SOURCE, a directory of its state files or the single
+file of its backend file://, the one in DIR: the same keys, NV indices,
+authorizations and counters, of libtpms 0.7 to 0.10. A TPM that was suspended goes
+on where it was. SOURCE is left as it is: do not start it again, or there are two
+of the same TPM. What cannot be taken over is listed, and then nothing is written.
+
+The state of swtpm may be encrypted, that in DIR is not: put it on an encrypted disk.
+
+Exit code 0: taken over. 1: refused, with the reason. 2: misuse.`,
+		Example: "  ashlar tpm import /var/lib/libvirt/swtpm/UUID/tpm2 ./vm1\n" +
+			"  ashlar tpm import ./old ./vm1 --key pwdfile=secret,mode=aes-256-cbc",
+		Args: two("SOURCE", "DIR"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := importTPM(args[0], args[1], key)
+			if err != nil {
+				return refuseMove(cmd, err)
+			}
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), map[string]string{"state": path})
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "The TPM is in %s. Start it with swtpm, and the old one not again.\n", path)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&key, "key", "", keyUsage)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "write one JSON object")
+	return cmd
+}
+
+func importTPM(source, dir, key string) (string, error) {
+	k, err := foreignKey(key)
+	if err != nil {
+		return "", err
+	}
+	f, err := swtpm.ReadForeign(source, k)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	return locked(dir, func(d *store.Dir) (string, error) { return swtpm.Import(d, engineConfig(), f) })
+}
+
+func newTPMExportCmd() *cobra.Command {
+	var key string
+	var drop, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "export DIR FILE",
+		Short: "Give a TPM back to swtpm",
+		Long: `Writes the TPM in DIR, which must not run, to FILE in the form of swtpm's
+tpm2-00.permall, from which swtpm with libtpms 0.9 or later starts it; one with
+another profile than null needs libtpms 0.10. A file that is there already is never
+touched. DIR is left as it is: do not start it again, or there are two of the same
+TPM. What cannot go is listed, and then nothing is written.
+
+Contexts that the guest has saved would not load there. Where the machine was not
+shut down but suspended to its disk or cut off, --drop-saved leaves out what the
+guest has saved by TPM2_Shutdown(STATE): the next start is a TPM Reset.
+
+Exit code 0: written. 1: refused, with the reason. 2: misuse.`,
+		Example: "  ashlar tpm export ./vm1 ./old/tpm2-00.permall\n" +
+			"  ashlar tpm export ./vm1 ./old/tpm2-00.permall --key pwdfile=secret,mode=aes-256-cbc",
+		Args: two("DIR", "FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := exportTPM(args[0], args[1], key, drop); err != nil {
+				return refuseMove(cmd, err)
+			}
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), map[string]string{"file": args[1]})
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "The TPM is in %s. Do not start it from %s again.\n", args[1], args[0])
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&key, "key", "", keyUsage)
+	cmd.Flags().BoolVar(&drop, "drop-saved", false, "leave out what the guest has saved by TPM2_Shutdown(STATE)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "write one JSON object")
+	return cmd
+}
+
+func exportTPM(dir, file, key string, drop bool) error {
+	k, err := foreignKey(key)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(dir); err != nil {
+		return err
+	}
+	_, err = locked(dir, func(d *store.Dir) (string, error) {
+		b, err := swtpm.Export(d, engineConfig(), k, drop)
+		if err != nil {
+			return "", err
+		}
+		return "", writeNew(file, b)
+	})
+	return err
+}
+
+// writeNew makes a file that is whole or not there, and refuses where there is one.
+func writeNew(path string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".export-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), path); errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s is there already; it is left as it is", path)
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+// locked holds a state directory while f works on it.
+func locked(dir string, f func(*store.Dir) (string, error)) (string, error) {
+	d, err := store.OpenDir(dir, store.Options{Mode: 0o600})
+	if err != nil {
+		return "", err
+	}
+	if err := d.Lock(0); err != nil {
+		return "", fmt.Errorf("%s: %w", dir, err)
+	}
+	defer func() { _ = d.Unlock() }()
+	return f(d)
+}
+
+// engineConfig is what an engine needs that moves a state, and runs nothing.
+func engineConfig() tpm.Config { return tpm.Config{Clock: clock.NewSystem(), Entropy: rand.Reader} }
+
+func foreignKey(option string) (*swtpm.ForeignKey, error) {
+	if option == "" {
+		return nil, nil
+	}
+	return swtpm.ReadForeignKey(option)
+}
+
+// refuseMove refuses with a line for each thing that cannot be carried.
+func refuseMove(cmd *cobra.Command, err error) error {
+	var not *tpm.NotCarried
+	if !errors.As(err, &not) {
+		return refuse(err.Error())
+	}
+	for _, thing := range not.Things {
+		if _, err := fmt.Fprintln(cmd.ErrOrStderr(), "- "+plain(thing)); err != nil {
+			return err
+		}
+	}
+	return refuse("not all of the TPM's state can be taken over, so nothing was written")
+}
+
+// two wants exactly two arguments, and calls them what the usage line does.
+func two(first, second string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch len(args) {
+		case 2:
+			return nil
+		case 1:
+			return fmt.Errorf("%s is missing: %s", second, cmd.UseLine())
+		case 0:
+			return fmt.Errorf("%s is missing: %s", first, cmd.UseLine())
+		}
+		return fmt.Errorf("%q is one too many: %s", args[2], cmd.UseLine())
+	}
+}

@@ -1,0 +1,231 @@
+package swtpm
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/ashlar-cloud/ashlar/internal/store"
+	"github.com/ashlar-cloud/ashlar/tpm"
+)
+
+// Names of swtpm's own state files.
+const (
+	foreignName         = "tpm2-00.permall"
+	foreignVolatileName = "tpm2-00.volatilestate"
+)
+
+// Foreign is the state of a TPM of swtpm, decrypted: libtpms' permanent state,
+// and the volatile one where the TPM was suspended.
+type Foreign struct{ Permanent, Volatile []byte }
+
+// ReadForeign reads the state of a TPM of swtpm, which is left as it is: a
+// directory of its state files, one of these files, or the single file of its
+// backend file://. key is nil for a state that is not encrypted.
+func ReadForeign(path string, key *ForeignKey) (f Foreign, err error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return f, err
+	}
+	if !info.IsDir() {
+		b, err := readLimited(path)
+		if err != nil {
+			return f, err
+		}
+		if isLinear(b) {
+			return decodeLinear(path, b, key)
+		}
+		f.Permanent, err = decodeNamed(path, b, key)
+		return f, err
+	}
+	file := filepath.Join(path, foreignName)
+	b, err := readLimited(file)
+	if err != nil {
+		return f, err
+	}
+	if f.Permanent, err = decodeNamed(file, b, key); err != nil {
+		return f, err
+	}
+	file = filepath.Join(path, foreignVolatileName)
+	switch b, err := readLimited(file); {
+	case errors.Is(err, fs.ErrNotExist):
+		return f, nil
+	case err != nil:
+		return f, err
+	default:
+		f.Volatile, err = decodeNamed(file, b, key)
+		return f, err
+	}
+}
+
+func readLimited(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, maxForeign+1))
+}
+
+// decodeNamed is decodeForeign with the file's name in the error.
+func decodeNamed(path string, b []byte, key *ForeignKey) ([]byte, error) {
+	state, err := decodeForeign(b, key)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return state, nil
+}
+
+// The single file of backend file:// is little-endian: a mark, its version, the
+// size of its header, and for each of the files in it an offset, a length and the
+// room there is.
+const (
+	linearMagic  = 0x737774706d6c696e
+	linearFiles  = 15
+	linearHeader = 12 + 12*linearFiles
+)
+
+func isLinear(b []byte) bool {
+	return len(b) >= linearHeader && binary.LittleEndian.Uint64(b) == linearMagic
+}
+
+func decodeLinear(path string, b []byte, key *ForeignKey) (f Foreign, err error) {
+	le := binary.LittleEndian
+	if b[8] != 1 || le.Uint16(b[10:]) != linearHeader {
+		return f, fmt.Errorf("%s: %w", path, damaged("it is of a version that is not known"))
+	}
+	for i, to := range []*[]byte{&f.Permanent, &f.Volatile} {
+		entry := b[12+12*i:]
+		at, n := uint64(le.Uint32(entry)), uint64(le.Uint32(entry[4:]))
+		switch {
+		case at == 0 && i == 0:
+			return f, fmt.Errorf("%s: %w", path, damaged("there is no permanent state in it"))
+		case at == 0:
+			continue
+		case at < linearHeader || at+n > uint64(len(b)):
+			return f, fmt.Errorf("%s: %w", path, damaged("it is cut"))
+		}
+		if *to, err = decodeNamed(path, b[at:at+n], key); err != nil {
+			return f, err
+		}
+	}
+	return f, nil
+}
+
+// convert makes states of ours; volatile is nil where there is none.
+func (f *Foreign) convert(cfg tpm.Config) (permanent, volatile []byte, err error) {
+	if permanent, err = tpm.ImportLibtpms(cfg, f.Permanent); err != nil {
+		return nil, nil, err
+	}
+	if f.Volatile != nil {
+		if volatile, err = tpm.ImportLibtpmsVolatile(cfg, permanent, f.Volatile); err != nil {
+			return nil, nil, fmt.Errorf("the state of the running TPM (without it, it would start as after a power loss): %w", err)
+		}
+	}
+	return permanent, volatile, nil
+}
+
+// Import makes the TPM of a swtpm the one in a directory whose lock the caller
+// holds, and gives the path of its state. A state of ours that is there already is
+// an error and stays as it is. Where not all can be taken over, the error lists
+// what, and nothing was written.
+func Import(dir *store.Dir, cfg tpm.Config, f Foreign) (path string, err error) {
+	s := newStates(dir)
+	defer s.close()
+	switch _, err := s.load(); {
+	case err == nil:
+		return "", s.taken()
+	case !errors.Is(err, fs.ErrNotExist):
+		return "", err
+	}
+	_, err = s.takeOver(cfg, f)
+	return s.permanent.Path(), err
+}
+
+// taken says that there is a TPM already.
+func (s *states) taken() error {
+	return fmt.Errorf("%s is the state of a TPM already; it is left as it is: choose another directory", s.permanent.Path())
+}
+
+// takeOver converts a state and keeps it. The volatile one comes first: without
+// the permanent one it is nothing, and the next time is like the first.
+func (s *states) takeOver(cfg tpm.Config, f Foreign) ([]byte, error) {
+	permanent, volatile, err := f.convert(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if volatile == nil {
+		err = s.volatile.Remove()
+	} else {
+		_, err = put(s.volatile, volatile)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return permanent, s.save(permanent)
+}
+
+// foreign reads the state that swtpm left in the directory; fs.ErrNotExist where
+// it left none.
+func (s *states) foreign() (Foreign, error) {
+	f, err := ReadForeign(s.dir.Path(), nil)
+	if errors.Is(err, errEncrypted) {
+		err = fmt.Errorf("%w, to ashlar tpm import, which writes it in clear: put the directory on an encrypted disk", err)
+	}
+	return f, err
+}
+
+// foreignProfile is the profile of a TPM of swtpm's, or null where there is none.
+func (s *states) foreignProfile() (*tpm.Profile, error) {
+	f, err := s.foreign()
+	if errors.Is(err, fs.ErrNotExist) {
+		return tpm.RestoreProfile(nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return tpm.LibtpmsProfile(f.Permanent)
+}
+
+// foreignStates lists the states that swtpm has left.
+func (s *states) foreignStates() ([]StateInfo, error) {
+	list := []StateInfo{}
+	for _, f := range []struct{ name, file string }{{"permall", foreignName}, {"volatile", foreignVolatileName}} {
+		info, err := os.Stat(filepath.Join(s.dir.Path(), f.file))
+		switch {
+		case err == nil:
+			list = append(list, StateInfo{f.name, int(info.Size())})
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// Export gives the file that swtpm starts the TPM in a directory from, whose lock
+// the caller holds; with a key it is encrypted. With drop set, what the guest has
+// saved by TPM2_Shutdown(STATE) is left out. What cannot go is in the error, and
+// then there is no file.
+func Export(dir *store.Dir, cfg tpm.Config, key *ForeignKey, drop bool) ([]byte, error) {
+	s := newStates(dir)
+	defer s.close()
+	b, err := s.load()
+	if err != nil {
+		return nil, err
+	}
+	switch _, _, err := s.volatile.Load(); {
+	case err == nil:
+		return nil, fmt.Errorf("%s says that the TPM is suspended, and a running state cannot go: resume it and shut it down first", s.volatile.Path())
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	state, err := tpm.ExportLibtpms(cfg, b, drop)
+	if err != nil {
+		return nil, err
+	}
+	return encodeForeign(state, key, cfg.Entropy)
+}
