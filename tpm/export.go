@@ -141,6 +141,7 @@ func (ex *exporter) saved(d *libtpms.Data) {
 		NullProof: h.Null.Proof, NullSeed: h.Null.Seed, NullLevel: h.Null.Level, ClearCount: s.clears,
 		ObjectContextID: s.objectCount, ContextMask: libtpms.LongMask, ContextCounter: s.sessions.Next() + libtpms.LoadedSessions + 1,
 		AuditDigest: s.audit.digest, RestartCount: s.timing.RestartCount, PCRCounter: uint32(s.pcrs.Counter),
+		CommitCounter: s.commitments.counter, CommitNonce: s.commitments.nonce[:], CommitArray: s.commitments.pending,
 	}
 	ex.to.Clear = &libtpms.Clear{
 		OwnerEnabled: h.Owner.Enabled, EndorsementEnabled: h.Endorsement.Enabled, PlatformNVEnabled: h.PlatformNV,
