@@ -55,8 +55,14 @@ func TestImportSaved(t *testing.T) {
 		r.execute(frame(tpm2.CCPCRExtend, []tpm2.Handle{n}, password(""), u32(1), u16(uint16(tpm2.AlgSHA256)), make([]byte, 32)))
 	}
 	r.all(shutdownCmd(tpm2.SUState))
+	running := r.takeOver()
+	r.agree(running, "still running after Shutdown(STATE)", capabilityCmd(tpm2.CapHandles, 0x03000000, 10))
+	running.power(running.durable)
+	running.all(startupCmd(tpm2.SUState), loadContextCmd(session), loadContextCmd(object))
 	mine := r.fileAlone()
 	r.other.tell(0, 0, 0, 2, 0, 0, 0, 0)
+	waiting := r.takeOver() // powered on and not started
+	waiting.all(startupCmd(tpm2.SUState), loadContextCmd(session))
 	r.agree(mine, "resuming", startupCmd(tpm2.SUState))
 	r.agree(mine, "what was saved", inventory()...)
 	r.agree(mine, "contexts", loadContextCmd(object), loadContextCmd(session), readPublicCmd(tpm2.TransientFirst),
@@ -162,4 +168,47 @@ func TestImportLists(t *testing.T) {
 	if _, err := ImportLibtpms(testConfig(), b); !errors.As(err, &not) || !strings.Contains(err.Error(), "the profile is not one of this TPM's") {
 		t.Errorf("%v", err)
 	}
+}
+
+// TestImportBetweenAnyCommands runs a random history on Debian's swtpm, and takes
+// its TPM over every few commands: until the next time ours answers as it does.
+func TestImportBetweenAnyCommands(t *testing.T) {
+	p := newPair(t)
+	h := newHistory(*diffSeed + 77)
+	taken, inTheWay := 0, map[string]int{}
+	for i := range 2000 {
+		if i%150 == 0 {
+			p.restart()
+		}
+		if i%7 == 0 {
+			var not *NotCarried
+			switch err := p.goOnFrom(p.o); {
+			case err == nil:
+				taken++
+			case errors.As(err, &not):
+				inTheWay[not.Things[0]]++
+			default:
+				t.Fatalf("before command %d: %v", i, err)
+			}
+		}
+		d, cmd := h.next()
+		got, want := p.execute(cmd), p.o.execute(cmd)
+		if code(want) == tpm2.RCRetry {
+			want = p.o.execute(cmd)
+		}
+		if code(got) != code(want) {
+			if excused(d, cmd, code(got), code(want)) {
+				p.restart()
+				continue
+			}
+			t.Fatalf("command %d, %v: ours %v, swtpm %v: %x", i, d.cc, code(got), code(want), cmd)
+		}
+		if why := bodiesDiffer(d, got, want); why != "" {
+			t.Fatalf("command %d, %v: %s\n ours  %x\n swtpm %x\n%x", i, d.cc, why, got, want, cmd)
+		}
+	}
+	if taken < 150 {
+		t.Errorf("the TPM was taken over %d times only: %v", taken, inTheWay)
+	}
+	t.Logf("taken over %d times, and else in the way: %v", taken, inTheWay)
 }

@@ -40,19 +40,27 @@ func (r *rig) takeOver() *rig {
 	r.t.Helper()
 	mine := &rig{t: r.t, clock: new(clock.Manual)}
 	mine.cfg = Config{Clock: mine.clock, Entropy: entropy.Replay(3)}
-	permanent, err := ImportLibtpms(mine.cfg, r.other.blob(permanentBlob))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	volatile, err := ImportLibtpmsVolatile(mine.cfg, permanent, r.other.blob(volatileBlob))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	mine.durable = permanent
-	if mine.e, err = Resume(mine.cfg, permanent, volatile); err != nil {
+	if err := mine.goOnFrom(r.other); err != nil {
 		r.t.Fatal(err)
 	}
 	return mine
+}
+
+// goOnFrom makes the rig go on from where an oracle is.
+func (r *rig) goOnFrom(o *oracle) error {
+	permanent, err := ImportLibtpms(r.cfg, o.blob(permanentBlob))
+	if err != nil {
+		return err
+	}
+	volatile, err := ImportLibtpmsVolatile(r.cfg, permanent, o.blob(volatileBlob))
+	if err != nil {
+		return err
+	}
+	e, err := Resume(r.cfg, permanent, volatile)
+	if err == nil {
+		r.e, r.durable = e, permanent
+	}
+	return err
 }
 
 // agree runs commands on both; the answers must be the same, byte for byte.

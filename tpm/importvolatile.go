@@ -88,6 +88,7 @@ func (im *importer) volatile(v *libtpms.Volatile) {
 	s.started, s.wasOrderly, s.foreign = true, v.PrevOrderly < libtpms.StateProtected, true
 	s.lockout.SetTimers(v.Orderly.SelfHealTimer, v.Orderly.LockoutTimer, v.Time)
 	s.lockout.Used = v.ProtectedUsed
+	s.sessions = session.New() // what Shutdown(STATE) saved of them is of before
 	im.reset(&v.Reset)
 	im.clear(&v.Clear)
 	s.hierarchies.Platform.Enabled = v.PlatformEnabled

@@ -58,7 +58,7 @@ func importTPM(source, dir, key string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	f, err := swtpm.ReadForeign(source, k)
+	f, err := readStopped(source, k)
 	if err != nil {
 		return "", err
 	}
@@ -66,6 +66,19 @@ func importTPM(source, dir, key string) (string, error) {
 		return "", err
 	}
 	return locked(dir, func(d *store.Dir) (string, error) { return swtpm.Import(d, engineConfig(), f) })
+}
+
+// readStopped reads a TPM of swtpm that does not run, which it would say by a lock
+// on the file ".lock" of its directory.
+func readStopped(source string, k *swtpm.ForeignKey) (f swtpm.Foreign, err error) {
+	if _, err := os.Lstat(filepath.Join(source, ".lock")); err != nil {
+		return swtpm.ReadForeign(source, k)
+	}
+	_, err = locked(source, func(*store.Dir) (string, error) {
+		f, err = swtpm.ReadForeign(source, k)
+		return "", err
+	})
+	return f, err
 }
 
 func newTPMExportCmd() *cobra.Command {
