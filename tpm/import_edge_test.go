@@ -2,6 +2,8 @@ package tpm
 
 import (
 	"errors"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -170,45 +172,64 @@ func TestImportLists(t *testing.T) {
 	}
 }
 
-// TestImportBetweenAnyCommands runs a random history on Debian's swtpm, and takes
-// its TPM over every few commands: until the next time ours answers as it does.
+// TestImportBetweenAnyCommands runs histories of TestDifferential, and takes the TPM
+// of Debian's swtpm over every few commands: ours answers on as it does, to the
+// byte, and loads the contexts that libtpms has saved.
 func TestImportBetweenAnyCommands(t *testing.T) {
-	p := newPair(t)
-	h := newHistory(*diffSeed + 77)
-	taken, inTheWay := 0, map[string]int{}
-	for i := range 2000 {
-		if i%150 == 0 {
-			p.restart()
-		}
+	r := newRunner(t, *diffSeed)
+	tally := &takeOvers{inTheWay: map[string]int{}}
+	for n := range uint64(6) {
+		r.episodeWithTakeOvers(n, tally)
+	}
+	if tally.taken < 100 {
+		t.Errorf("the TPM was taken over %d times only: %v", tally.taken, tally.inTheWay)
+	}
+	t.Logf("taken over %d times, and else in the way: %v", tally.taken, tally.inTheWay)
+}
+
+type takeOvers struct {
+	taken    int
+	inTheWay map[string]int
+}
+
+// episodeWithTakeOvers is episode, with a take-over every few commands.
+func (r *runner) episodeWithTakeOvers(n uint64, tally *takeOvers) {
+	r.t.Helper()
+	defer r.survive(n)
+	r.w.begin()
+	g := r.base
+	g.pool = slices.Clone(g.pool)
+	g.Rand = rand.New(rand.NewPCG(r.seed, n+1))
+	r.done = r.done[:0]
+	for i := range episodeLength {
 		if i%7 == 0 {
-			var not *NotCarried
-			switch err := p.goOnFrom(p.o); {
-			case err == nil:
-				taken++
-			case errors.As(err, &not):
-				inTheWay[not.Things[0]]++
-			default:
-				t.Fatalf("before command %d: %v", i, err)
+			r.takeOver(tally)
+		}
+		s := g.next()
+		r.done = append(r.done, s)
+		if d := r.do(&g, s); d != nil {
+			if d.excused == "" {
+				r.t.Errorf("episode %d, command %d: %v\n%x", n, i, d, d.cmd)
 			}
-		}
-		d, cmd := h.next()
-		got, want := p.execute(cmd), p.o.execute(cmd)
-		if code(want) == tpm2.RCRetry {
-			want = p.o.execute(cmd)
-		}
-		if code(got) != code(want) {
-			if excused(d, cmd, code(got), code(want)) {
-				p.restart()
-				continue
-			}
-			t.Fatalf("command %d, %v: ours %v, swtpm %v: %x", i, d.cc, code(got), code(want), cmd)
-		}
-		if why := bodiesDiffer(d, got, want); why != "" {
-			t.Fatalf("command %d, %v: %s\n ours  %x\n swtpm %x\n%x", i, d.cc, why, got, want, cmd)
+			return
 		}
 	}
-	if taken < 150 {
-		t.Errorf("the TPM was taken over %d times only: %v", taken, inTheWay)
+}
+
+func (r *runner) takeOver(tally *takeOvers) {
+	r.t.Helper()
+	var not *NotCarried
+	switch err := r.w.goOnFrom(r.w.o); {
+	case err == nil:
+		tally.taken++
+	case errors.As(err, &not):
+		tally.inTheWay[not.Things[0]]++
+		return
+	default:
+		r.t.Fatal(err)
 	}
-	t.Logf("taken over %d times, and else in the way: %v", taken, inTheWay)
+	r.w.random.engine = r.w.e
+	for i := range r.w.saved {
+		r.w.saved[i].context[0] = r.w.saved[i].context[1]
+	}
 }

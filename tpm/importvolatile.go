@@ -253,7 +253,7 @@ func (im *importer) object(what string, from *libtpms.Object) *object.Object {
 
 // sequence makes a running hash, HMAC or event sequence.
 func (im *importer) sequence(what string, from *libtpms.Object) *object.Object {
-	s := object.Sequence{Auth: from.Sequence.Auth, Alg: tpm2.AlgNull,
+	s := object.Sequence{Auth: trimAuth(from.Sequence.Auth), Alg: tpm2.AlgNull,
 		Begun: from.Flags.Has(libtpms.ObjectFirstBlock), Safe: from.Flags.Has(libtpms.ObjectTicketSafe)}
 	hashes := from.Sequence.Hashes
 	switch {
