@@ -121,7 +121,12 @@ func TestImportAlgorithms(t *testing.T) {
 	mine := r.takeOver()
 	for i, load := range loads {
 		r.agree(mine, "a key", readPublicCmd(goldenKey+tpm2.Handle(i)))
-		mine.all(load, frame(tpm2.CCUnseal, []tpm2.Handle{tpm2.TransientFirst}, password("")), flushCmd(tpm2.TransientFirst))
+		loaded := mine.execute(load)
+		if rc := code(loaded); rc != tpm2.RCSuccess {
+			t.Fatal(rc)
+		}
+		h := handleOf(loaded)
+		mine.all(frame(tpm2.CCUnseal, []tpm2.Handle{h}, password("")), flushCmd(h))
 	}
 	if t.Failed() || len(loads) < 8 {
 		t.Errorf("%d keys", len(loads))
