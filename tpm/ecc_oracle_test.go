@@ -428,3 +428,55 @@ func TestCommitmentRounds(t *testing.T) {
 		}
 	}
 }
+
+// TestCommitmentIsUsedOnce signs by a commitment after Shutdown(STATE), and again
+// after the power was cut: two signatures by one commitment give the key away.
+// libtpms makes them.
+func TestCommitmentIsUsedOnce(t *testing.T) {
+	p := startedPair(t)
+	key := newCryptKey(t, eccKey(signingKey, schemeOf(tpm2.AlgECDAA), tpm2.CurveP256))
+	h := p.loadCryptKey(key, true)
+	sign := func(i int) []byte {
+		digest := tpm2.AlgSHA256.Digest([]byte{byte(i)})
+		return signCmd(h, digest, tpm2.Scheme{Alg: tpm2.AlgECDAA, Hash: tpm2.AlgSHA256})
+	}
+	for _, tpm := range p.tpms() {
+		answer(t, tpm.name, tpm.run(commitCmd(h, tpm2.ECCPoint{}, nil, nil)))
+		answer(t, tpm.name, tpm.run(frame(tpm2.CCECEphemeral, nil, nil, u16(uint16(tpm2.CurveP256)))))
+		answer(t, tpm.name, tpm.run(shutdownCmd(tpm2.SUState)))
+		answer(t, tpm.name, tpm.run(sign(1)))
+	}
+	p.cut()
+	p.expect(tpm2.RCSuccess, "Startup", startupCmd(tpm2.SUState))
+	p.loadCryptKey(key, true)
+	if got, want := code(p.execute(sign(2))), code(p.o.execute(sign(2))); got != tpm2.RCValue || want != tpm2.RCSuccess {
+		t.Errorf("a second signature: %v, swtpm %v", got, want)
+	}
+	// What was not used is good for one more.
+	other := signCmd(h, make([]byte, 32), tpm2.Scheme{Alg: tpm2.AlgECDAA, Hash: tpm2.AlgSHA256, Count: 1})
+	for _, want := range []tpm2.RC{tpm2.RCSuccess, tpm2.RCValue} {
+		if got, theirs := code(p.execute(other)), code(p.o.execute(other)); got != want || theirs != want {
+			t.Errorf("the other commitment: %v, swtpm %v, want %v", got, theirs, want)
+		}
+	}
+	p.cut()
+	p.same("Startup", startupCmd(tpm2.SUClear))
+	p.loadCryptKey(key, true)
+	p.expect(tpm2.RCValue, "after TPM Reset", other)
+}
+
+// TestSM2BadKey: libtpms takes a signature for one by a key that is off its curve,
+// of which only [s]G counts.
+func TestSM2BadKey(t *testing.T) {
+	p := startedPair(t)
+	c, _ := crypt.CurveOf(tpm2.CurveSM2)
+	key := newCryptKey(t, eccKey(signingKey, schemeOf(tpm2.AlgNull), c.ID))
+	key.Public.NameAlg = tpm2.AlgNull
+	key.Public.Point.Y = bytes.Clone(key.Public.Point.X)
+	h := p.loadCryptKey(key, false)
+	sig := tpm2.Signature{Alg: tpm2.AlgSM2, Hash: tpm2.AlgSHA256, R: c.Gx, S: []byte{1}}
+	cmd := verifyCmd(h, make([]byte, 32), tpm2.Marshal(&sig))
+	if got, want := code(p.execute(cmd)), code(p.o.execute(cmd)); got != tpm2.RCSignature.P(2) || want != tpm2.RCSuccess {
+		t.Errorf("VerifySignature: %v, swtpm %v", got, want)
+	}
+}
