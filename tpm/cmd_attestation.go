@@ -39,6 +39,11 @@ type attestation struct {
 	tpm2.Attest
 	signer *object.Object // nil: it will not be signed
 	scheme tpm2.SigScheme
+	// anonymous: who verifies the signature is not to know one signer from
+	// another, so the attestation does not say whose it is. Its caller's data is
+	// signed with it instead.
+	anonymous bool
+	data      tpm2.Data
 }
 
 // newAttestation checks the signer, resolves its scheme and fills in what all
@@ -53,12 +58,18 @@ func (e *Engine) newAttestation(kind tpm2.ST, c *call, signHandle int, scheme tp
 	if a.scheme, rc = selectScheme(a.signer, scheme); rc != tpm2.RCSuccess {
 		return a, tpm2.RCScheme.P(schemeParam)
 	}
-	a.Type, a.ExtraData = kind, data
+	a.Type, a.anonymous = kind, a.scheme.Alg == tpm2.AlgECDAA
+	if a.anonymous {
+		a.data = data
+	} else {
+		a.ExtraData = data
+	}
 	a.ClockInfo, a.FirmwareVersion = e.state.timing.ClockInfo(), e.state.firmware
 	c.endsShutdown = a.signer != nil
-	if a.signer == nil {
+	switch {
+	case a.signer == nil:
 		a.QualifiedSigner = binary.BigEndian.AppendUint32(nil, uint32(tpm2.RHNull))
-	} else {
+	case !a.anonymous:
 		a.QualifiedSigner = a.signer.QualifiedName
 	}
 	if a.signer == nil || a.signer.Hierarchy != tpm2.RHEndorsement && a.signer.Hierarchy != tpm2.RHPlatform {
@@ -94,6 +105,9 @@ func (e *Engine) signAttestation(c *call, a *attestation, out *attestOut) (rc tp
 		return tpm2.RCSuccess
 	}
 	digest := a.scheme.Hash.Digest(out.attest)
+	if len(a.data) != 0 {
+		digest = a.scheme.Hash.Digest(a.data, digest)
+	}
 	out.signature, rc = e.signDigest(c, a.signer.Key, a.scheme, digest)
 	return rc
 }
@@ -113,7 +127,10 @@ func (e *Engine) certify(c *call, in *attestIn, out *attestOut) tpm2.RC {
 	if rc != tpm2.RCSuccess {
 		return rc
 	}
-	a.Certify = tpm2.CertifyInfo{Name: c.objects[0].Name, QualifiedName: c.objects[0].QualifiedName}
+	a.Certify.Name = c.objects[0].Name
+	if !a.anonymous {
+		a.Certify.QualifiedName = c.objects[0].QualifiedName
+	}
 	return e.signAttestation(c, &a, out)
 }
 
