@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -16,7 +17,7 @@ import (
 
 // plain is a permanent state of libtpms without what says nothing: the order of
 // entries, what the timers count from, the PCRs allocated while it ran, and the
-// data of an orderly Index that was not written.
+// data of an Index that was not written.
 func plain(t *testing.T, b []byte) *libtpms.Permanent {
 	t.Helper()
 	p, err := libtpms.DecodePermanent(b)
@@ -34,6 +35,11 @@ func plain(t *testing.T, b []byte) *libtpms.Permanent {
 		}
 	}
 	o.Time, p.Data.PCRActive = 0, nil
+	for _, e := range p.Entries {
+		if e.Index != nil && !e.Index.Public.Attributes.Has(tpm2.NVWritten) {
+			clear(e.Index.Data)
+		}
+	}
 	for i := range p.RAM {
 		if x := &p.RAM[i]; !x.Attributes.Has(tpm2.NVWritten) {
 			clear(x.Data)
@@ -135,5 +141,74 @@ func TestExportNamesWhatCannotGo(t *testing.T) {
 	var not *NotCarried
 	if !errors.As(err, &not) || !strings.Contains(err.Error(), ": the profile ashlar-v1 is none of libtpms") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestExportBetweenAnyCommands runs histories of TestDifferential, in which both
+// TPMs have the same secrets and draw the same numbers, and shuts them down now and
+// then: what we write is what libtpms has written, field by field.
+func TestExportBetweenAnyCommands(t *testing.T) {
+	r := newRunner(t, *diffSeed)
+	compared := 0
+	for n := range uint64(8) {
+		compared += r.episodeWithExports(n)
+	}
+	if compared < 20 {
+		t.Errorf("only %d states were compared", compared)
+	}
+	t.Logf("%d states were compared", compared)
+}
+
+func (r *runner) episodeWithExports(n uint64) (compared int) {
+	r.t.Helper()
+	defer r.survive(n)
+	r.w.begin()
+	g := r.base
+	g.pool = slices.Clone(g.pool)
+	g.Rand = rand.New(rand.NewPCG(r.seed, n+1))
+	r.done = r.done[:0]
+	for i := range episodeLength / 2 {
+		s := g.next()
+		r.done = append(r.done, s)
+		if r.do(&g, s) != nil {
+			return compared
+		}
+		down := shutdownCmd(tpm2.SUClear)
+		if i%10 != 9 || !r.w.e.state.started || code(r.w.execute(down)) != tpm2.RCSuccess || code(r.w.o.execute(down)) != tpm2.RCSuccess {
+			continue
+		}
+		back, err := ExportLibtpms(r.w.cfg, r.w.durable, false)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		r.sameStates(plain(r.t, back), plain(r.t, r.w.o.blob(permanentBlob)))
+		if compared++; r.t.Failed() {
+			r.t.Fatalf("episode %d, command %d", n, i)
+		}
+	}
+	return compared
+}
+
+// sameStates compares states but for the clock, which each TPM reads for itself.
+func (r *runner) sameStates(ours, theirs *libtpms.Permanent) {
+	r.t.Helper()
+	ours.Orderly, theirs.Orderly = libtpms.Orderly{}, libtpms.Orderly{}
+	if len(ours.Entries) != len(theirs.Entries) {
+		r.t.Errorf("%d entries, not %d", len(ours.Entries), len(theirs.Entries))
+		return
+	}
+	for i := range ours.Entries {
+		one, other := &libtpms.Permanent{Entries: ours.Entries[i : i+1]}, &libtpms.Permanent{Entries: theirs.Entries[i : i+1]}
+		a, _ := one.Encode(1)
+		b, _ := other.Encode(1)
+		if !bytes.Equal(a, b) {
+			r.t.Errorf("the entry 0x%08X is another one: %+v, %+v", uint32(ours.Entries[i].Handle), ours.Entries[i], theirs.Entries[i])
+		}
+	}
+	ours.Entries, theirs.Entries = nil, nil
+	a, err := ours.Encode(1)
+	b, _ := theirs.Encode(1)
+	if err != nil || !bytes.Equal(a, b) {
+		r.t.Errorf("%v: the state is\n%+v, not\n%+v", err, ours, theirs)
 	}
 }
