@@ -10,8 +10,14 @@ import (
 // the log tells: there is no line to a machine by which one could reset it.
 type countdowns struct {
 	signaled [16]bool
-	alarm    *time.Timer // for the next that runs out, nil where none runs
+	// quiet is until when the log says nothing of a timer, by the engine's clock.
+	quiet [16]time.Duration
+	alarm *time.Timer // for the next that runs out, nil where none runs
 }
+
+// tellAgain is how long the log says nothing of a timer that it has told of: a
+// guest can make one run out with every command.
+const tellAgain = time.Minute
 
 // watchCountdowns tells of timers that have run out, and waits for the next. The
 // caller holds h.mu.
@@ -25,21 +31,25 @@ func (h *Host) watchCountdowns() {
 		c.alarm = nil
 	}
 	timers, next := h.engine.Countdowns()
+	now := h.cfg.Engine.Clock.Now()
 	for i, d := range timers {
-		now := d.Attributes&tpm2.ACTSignaled != 0
-		if now && !c.signaled[i] {
+		out := d.Attributes&tpm2.ACTSignaled != 0
+		if out && !c.signaled[i] && now >= c.quiet[i] {
 			h.log.Warn("a countdown timer of the TPM has run out", "timer", i)
+			c.quiet[i] = now + tellAgain
 		}
-		c.signaled[i] = now
+		c.signaled[i] = out
 	}
 	if next != 0 {
 		engine := h.engine
 		c.alarm = time.AfterFunc(next, func() {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			if h.engine == engine {
-				h.watchCountdowns()
-			}
+			h.confine("the wait for a countdown timer", func() {
+				h.mu.Lock()
+				defer h.mu.Unlock()
+				if h.engine == engine {
+					h.watchCountdowns()
+				}
+			})
 		})
 	}
 }
@@ -49,5 +59,5 @@ func (h *Host) forgetCountdowns() {
 	if h.countdowns.alarm != nil {
 		h.countdowns.alarm.Stop()
 	}
-	h.countdowns = countdowns{}
+	h.countdowns = countdowns{quiet: h.countdowns.quiet}
 }

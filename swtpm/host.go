@@ -3,6 +3,7 @@ package swtpm
 import (
 	"encoding/binary"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -367,6 +368,17 @@ func (h *Host) SetNV(available bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.nvOff = !available
+}
+
+// confine runs f. A defect in it ends what it serves, which the log says, and
+// nothing else: other servers may be in this process.
+func (h *Host) confine(what string, f func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			h.log.Error("a defect ended "+what, "cause", r, "stack", string(debug.Stack()))
+		}
+	}()
+	f()
 }
 
 // errorResponse is a response without parameters.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -77,16 +76,7 @@ func (s *Server) Serve(ctx context.Context) error {
 
 func (s *Server) start(f func()) { s.group.Go(func() { s.confine(f) }) }
 
-// confine runs f. A defect in it ends what it served, and nothing else: other
-// servers may be in this process.
-func (s *Server) confine(f func()) {
-	defer func() {
-		if r := recover(); r != nil {
-			s.Host.log.Error("a defect ended a connection", "cause", r, "stack", string(debug.Stack()))
-		}
-	}()
-	f()
-}
+func (s *Server) confine(f func()) { s.Host.confine("a connection", f) }
 
 // accept serves the clients of a listener one after the other.
 func (s *Server) accept(l net.Listener, serve func(net.Conn)) {
