@@ -26,7 +26,8 @@ func (p *readOnlyControlIn) Walk(c *tpm2.Codec) { c.Param(&p.state) }
 
 // readOnlyControl is TPM2_ReadOnlyControl (version 1.84, Part 3, 24). The mode
 // lasts until the next TPM Restart or Reset.
-func (e *Engine) readOnlyControl(_ *call, in *readOnlyControlIn, _ *none) tpm2.RC {
+func (e *Engine) readOnlyControl(c *call, in *readOnlyControlIn, _ *none) tpm2.RC {
+	c.endsShutdown = e.state.readOnly != bool(in.state)
 	e.state.readOnly = bool(in.state)
 	return tpm2.RCSuccess
 }

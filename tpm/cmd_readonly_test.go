@@ -77,6 +77,18 @@ func TestReadOnlyMode(t *testing.T) {
 	r.must(tpm2.RCValue.H(1), tpm2.CCReadOnlyControl, []tpm2.Handle{tpm2.RHOwner}, password(""), []byte{1})
 }
 
+// TestReadOnlyControlEndsShutdown: to change the mode ends a Shutdown, as in the
+// reference code, and to leave it as it is does not.
+func TestReadOnlyControlEndsShutdown(t *testing.T) {
+	for on, want := range []tpm2.RC{tpm2.RCSuccess, tpm2.RCValue.P(1)} {
+		r := fullRig(t, true)
+		r.must(tpm2.RCSuccess, tpm2.CCShutdown, nil, nil, u16(uint16(tpm2.SUState)))
+		r.must(tpm2.RCSuccess, tpm2.CCReadOnlyControl, []tpm2.Handle{tpm2.RHPlatform}, password(""), []byte{byte(on)})
+		r.power(r.durable)
+		r.must(want, tpm2.CCStartup, nil, nil, u16(uint16(tpm2.SUState)))
+	}
+}
+
 // TestReadOnlyModeRefuses holds the list of what is refused to the reference
 // code's, by number.
 func TestReadOnlyModeRefuses(t *testing.T) {
