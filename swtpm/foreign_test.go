@@ -163,6 +163,19 @@ func TestTakeOverRunning(t *testing.T) {
 	}
 	wantRC(t, data, startupClear, 0x100)
 
+	// A power loss after the volatile state was written and before the permanent one
+	// was: the next time it is taken over like the first.
+	r.host.Close()
+	if err := os.Remove(filepath.Join(dir, permanentName)); err != nil {
+		t.Fatal(err)
+	}
+	r = newRig(t, dir, nil)
+	data = r.passData()
+	r.control("00000002 00000000", "00000000")
+	if got := command(t, data, unhex(readPCR16)); !bytes.Equal(got, want) {
+		t.Errorf("the second time PCR 16: %x, not %x", got, want)
+	}
+
 	// Without what it needs it does not start with empty PCRs.
 	other := t.TempDir()
 	for _, name := range []string{foreignName, foreignVolatileName} {

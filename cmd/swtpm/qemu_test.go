@@ -24,9 +24,19 @@ type guest struct {
 
 func startGuest(t *testing.T, dir, device string, more ...string) *guest {
 	t.Helper()
+	return startGuestOn(t, swtpmCommand(t, guestTPM(dir)...), dir, device, more...)
+}
+
+// guestTPM is the arguments of a swtpm for a guest.
+func guestTPM(dir string) []string {
+	return []string{"socket", "--tpm2", "--tpmstate", "dir=" + dir, "--ctrl", "type=unixio,path=" + join(dir, "ctrl"), "--terminate"}
+}
+
+// startGuestOn starts a guest with the swtpm of a command.
+func startGuestOn(t *testing.T, swtpm *exec.Cmd, dir, device string, more ...string) *guest {
+	t.Helper()
 	g := &guest{t: t}
-	g.tpm = startProcess(t, swtpmCommand(t, "socket", "--tpm2", "--tpmstate", "dir="+dir,
-		"--ctrl", "type=unixio,path="+join(dir, "ctrl"), "--terminate"))
+	g.tpm = startProcess(t, swtpm)
 	g.tpm.dial("unix", join(dir, "ctrl")).Close()
 	args := append([]string{"-machine", "q35,accel=tcg", "-m", "64", "-nodefaults", "-display", "none",
 		"-chardev", "socket,id=c,path=" + join(dir, "ctrl"), "-tpmdev", "emulator,id=t,chardev=c",
@@ -106,26 +116,40 @@ func TestQEMU(t *testing.T) {
 	for _, device := range []string{"tpm-tis", "tpm-crb"} {
 		t.Run(device, func(t *testing.T) {
 			source, target := shortDir(t), shortDir(t)
-			g := startGuest(t, source, device)
-			time.Sleep(4 * time.Second) // the firmware measures
-			g.ask("migrate", map[string]string{"uri": "exec:cat > " + join(source, "guest")})
-			g.await("query-migrate", "completed")
-			g.quit()
-
-			g = startGuest(t, target, device, "-incoming", "exec:cat "+join(source, "guest"))
-			g.await("query-status", "running", "paused", "postmigrate")
-			g.quit()
-
-			p := startProcess(t, swtpmCommand(t, "socket", "--tpm2", "--tpmstate", "dir="+target,
-				"--flags", "startup-state", "--server", "type=unixio,path="+join(target, "d")))
-			w := wire{p.dial("unix", join(target, "d"))}
-			rsp, err := tpm2.PCRRead{PCRSelectionIn: pcrSelection(0)}.Execute(w)
-			if err != nil {
-				t.Fatalf("%v: %s", err, p.errs)
-			}
-			if pcr := rsp.PCRValues.Digests[0].Buffer; bytes.Equal(pcr, make([]byte, 32)) {
-				t.Error("PCR 0 holds nothing")
-			}
+			moveGuest(t, startGuest(t, source, device), source, target, device)
 		})
+	}
+}
+
+// TestQEMUFromDebian moves a guest that runs on Debian's swtpm to ours.
+func TestQEMUFromDebian(t *testing.T) {
+	const debian = "/usr/bin/swtpm"
+	needTools(t, "qemu-system-x86_64", debian)
+	source, target := shortDir(t), shortDir(t)
+	moveGuest(t, startGuestOn(t, exec.Command(debian, guestTPM(source)...), source, "tpm-crb"), source, target, "tpm-crb")
+}
+
+// moveGuest moves a guest whose files are in source to our swtpm, and finds there
+// what the firmware measured.
+func moveGuest(t *testing.T, g *guest, source, target, device string) {
+	t.Helper()
+	time.Sleep(4 * time.Second) // the firmware measures
+	g.ask("migrate", map[string]string{"uri": "exec:cat > " + join(source, "guest")})
+	g.await("query-migrate", "completed")
+	g.quit()
+
+	g = startGuest(t, target, device, "-incoming", "exec:cat "+join(source, "guest"))
+	g.await("query-status", "running", "paused", "postmigrate")
+	g.quit()
+
+	p := startProcess(t, swtpmCommand(t, "socket", "--tpm2", "--tpmstate", "dir="+target,
+		"--flags", "startup-state", "--server", "type=unixio,path="+join(target, "d")))
+	w := wire{p.dial("unix", join(target, "d"))}
+	rsp, err := tpm2.PCRRead{PCRSelectionIn: pcrSelection(0)}.Execute(w)
+	if err != nil {
+		t.Fatalf("%v: %s", err, p.errs)
+	}
+	if pcr := rsp.PCRValues.Digests[0].Buffer; bytes.Equal(pcr, make([]byte, 32)) {
+		t.Error("PCR 0 holds nothing")
 	}
 }
