@@ -254,7 +254,7 @@ func (e *Engine) appendResponseAuth(c *call, s *authSession, params []byte) {
 			out.hmac = e.responseHMAC(c, s, params)
 		}
 		if s.session.IsPolicy() && s.attrs.Has(tpm2.SessionContinue) {
-			s.session.ResetPolicy(e.state.timing.Time, e.state.timing.Epoch)
+			s.session.StartPolicy(e.state.timing.Time, e.state.timing.Epoch)
 		}
 	}
 	enc := tpm2.NewEncoder(c.response)

@@ -82,3 +82,24 @@ func TestPolicyTicketEndsWithAReset(t *testing.T) {
 			buf16(u32(uint32(tpm2.RHOwner))), ticket)
 	}
 }
+
+// TestPolicyRestartKeepsTime: the policy begins anew, the time that it has run
+// for does not.
+func TestPolicyRestartKeepsTime(t *testing.T) {
+	r := newRig(t, true)
+	body := r.must(tpm2.RCSuccess, tpm2.CCStartAuthSession, []tpm2.Handle{tpm2.RHNull, tpm2.RHNull}, nil, buf16(make([]byte, 16)),
+		buf16(nil), []byte{byte(tpm2.SEPolicy)}, u16(uint16(tpm2.AlgNull)), u16(uint16(tpm2.AlgSHA256)))
+	nonce, s := body[4:], tpm2.PolicySessionFirst
+	r.clock.Advance(10 * time.Second)
+	r.must(tpm2.RCSuccess, tpm2.CCPolicyRestart, []tpm2.Handle{s}, nil)
+	secret := func(seconds uint32) tpm2.RC {
+		rc, _ := r.run(tpm2.CCPolicySecret, []tpm2.Handle{tpm2.RHOwner, s}, password(""), nonce, buf16(nil), buf16(nil), u32(seconds))
+		return rc
+	}
+	if rc := secret(5); rc != tpm2.RCExpired.P(4) {
+		t.Errorf("5 s from the session's start, 10 s later: %v", rc)
+	}
+	if rc := secret(20); rc != tpm2.RCSuccess {
+		t.Errorf("20 s from the session's start, 10 s later: %v", rc)
+	}
+}

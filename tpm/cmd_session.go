@@ -69,7 +69,7 @@ func (e *Engine) startAuthSession(c *call, in *startAuthSessionIn, out *startAut
 	sess.Trial = in.sessionType == tpm2.SETrial
 	sess.AuthHash, sess.Symmetric = alg, in.symmetric
 	sess.NonceTPM = e.random(size)
-	sess.ResetPolicy(e.state.timing.Time, e.state.timing.Epoch)
+	sess.StartPolicy(e.state.timing.Time, e.state.timing.Epoch)
 	if !sess.IsPolicy() {
 		sess.Digest = nil
 	}
@@ -118,6 +118,6 @@ func (e *Engine) sessionSalt(c *call, in *startAuthSessionIn) ([]byte, tpm2.RC) 
 
 // policyRestart is TPM2_PolicyRestart (Part 3, 11.2).
 func (e *Engine) policyRestart(c *call, _ *none, _ *none) tpm2.RC {
-	e.state.sessions.Get(c.handles[0]).ResetPolicy(e.state.timing.Time, e.state.timing.Epoch)
+	e.state.sessions.Get(c.handles[0]).ResetPolicy()
 	return tpm2.RCSuccess
 }

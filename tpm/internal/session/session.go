@@ -67,10 +67,15 @@ func (s *Session) StartAudit() {
 	s.Bound = nil
 }
 
-// ResetPolicy begins the policy anew at time now: what PolicyRestart does, and
-// every use of the session that leaves it loaded.
-func (s *Session) ResetPolicy(now uint64, epoch uint32) {
+// ResetPolicy begins the policy anew, in the time that it has run.
+func (s *Session) ResetPolicy() {
 	s.Policy = Policy{Digest: make(tpm2.Digest, s.AuthHash.DigestSize())}
+}
+
+// StartPolicy begins the policy anew at time now, as every use of the session
+// does that leaves it loaded.
+func (s *Session) StartPolicy(now uint64, epoch uint32) {
+	s.ResetPolicy()
 	s.StartTime, s.Epoch = now, epoch
 }
 
