@@ -73,6 +73,7 @@ func (e *Engine) shutdown(c *call, in *shutdownIn, _ *none) tpm2.RC {
 		e.state.orderly = shutdownState
 	}
 	e.state.lockout.Shutdown(e.state.timing.Time)
+	c.auth.daUsed = false // before the Shutdown, which it does not end
 	e.state.countdowns.Shutdown(e.state.timing.Time)
 	c.persist()
 	return tpm2.RCSuccess
