@@ -73,6 +73,7 @@ var ownParts = map[tpm2.CC]ownPart{
 	tpm2.CCECDHKeyGen:            sameIn(func() tpm2.Walker { return new(ecdhKeyGenOut) }, nil),
 	tpm2.CCContextSave:           sameIn(func() tpm2.Walker { return new(savedContext) }, maskContext),
 	tpm2.CCSign:                  sameSignature,
+	tpm2.CCCertifyX509:           sameCertificate,
 	tpm2.CCCertify:               sameAttestation,
 	tpm2.CCCertifyCreation:       sameAttestation,
 	tpm2.CCQuote:                 sameAttestation,
@@ -95,7 +96,7 @@ func sameIn(out func() tpm2.Walker, mask func(out tpm2.Walker)) ownPart {
 			w tpm2.Walker
 			b []byte
 		}{{a, ours}, {b, theirs}} {
-			c := tpm2.NewDecoder(x.b)
+			c := tpm2.NewDecoder(bytes.Clone(x.b))
 			if x.w.Walk(&c); c.RC() != tpm2.RCSuccess || c.Remaining() != 0 {
 				return fmt.Sprintf("%x does not decode: %v", x.b, c.RC())
 			}
@@ -219,15 +220,28 @@ func (w *twin) sameSigned(s *sent, ours, theirs []byte, message []byte) string {
 	if s.d.cc != tpm2.CCSign {
 		message = a.Hash.Digest(message)
 	}
-	for i := range sigs {
-		if !verifiable(a.Alg) {
-			continue
+	if a.Alg == tpm2.AlgECDAA {
+		if data := s.qualifying(); s.d.cc != tpm2.CCSign && len(data) > 0 {
+			message = a.Hash.Digest(data, message)
 		}
+		if !sameCommitment(key.Key, message, a, b) {
+			return "the signatures are not of the same commitment and data"
+		}
+		return ""
+	}
+	for i := range sigs {
 		if rc := crypt.VerifySignature(key.Key, message, &sigs[i]); rc != tpm2.RCSuccess {
 			return fmt.Sprintf("the signature of %s does not verify: %v", [2]string{"ours", "swtpm"}[i], rc)
 		}
 	}
 	return ""
+}
+
+// qualifying is the first parameter of an attestation command, which is not
+// there where it was encrypted.
+func (s *sent) qualifying() []byte {
+	data, _, _ := cutSized(s.plain)
+	return data
 }
 
 // verifiable reports whether there is a way to verify what a scheme signs.

@@ -153,7 +153,7 @@ func (g *gen) scheme(h tpm2.Handle) tpm2.SigScheme {
 	case tpm2.AlgRSA:
 		return tpm2.SigScheme{Alg: pickOf(g, tpm2.AlgRSASSA, tpm2.AlgRSAPSS), Hash: g.hash()}
 	case tpm2.AlgECC:
-		return tpm2.SigScheme{Alg: tpm2.AlgECDSA, Hash: g.hash()}
+		return tpm2.SigScheme{Alg: pickOf(g, tpm2.AlgECDSA, tpm2.AlgECDSA, tpm2.AlgECDSA, tpm2.AlgSM2, tpm2.AlgECSchnorr, tpm2.AlgECDAA), Hash: g.hash()}
 	}
 	return tpm2.SigScheme{Alg: tpm2.AlgHMAC, Hash: g.hash()}
 }
@@ -182,6 +182,12 @@ func (g *gen) sign() *step {
 		alg := g.schemeHash(h, in.scheme)
 		in.digest = g.bytes(alg.DigestSize())
 		o := g.w.e.state.objects.Get(h)
+		if in.scheme.Alg == tpm2.AlgNull && o != nil && isCommitter(o) && g.often(8) {
+			in.scheme = tpm2.SigScheme(o.Public.Scheme)
+		}
+		if in.scheme.Alg == tpm2.AlgECDAA {
+			in.scheme.Count = uint16(g.w.e.state.commitments.counter - 1)
+		}
 		if restricted := o != nil && o.Key != nil && o.Is(tpm2.ObjRestricted); restricted && g.often(6) || g.IntN(10) == 0 {
 			in.validation = g.w.e.hashCheckTicket(tpm2.Handle(g.hierarchy()), alg, in.digest)
 			if x := g.hashed; len(x) > 0 && g.IntN(4) == 0 {
@@ -310,6 +316,9 @@ func attestMakers() map[tpm2.CC]maker {
 			list := g.sessions((*session.Session).IsAudit)
 			if len(list) == 0 && g.often(20) {
 				return g.audited()
+			}
+			if g.IntN(15) == 0 {
+				list = g.sessions(func(s *session.Session) bool { return !s.IsPolicy() })
 			}
 			return g.cmd(tpm2.CCGetSessionAuditDigest, []tpm2.Handle{tpm2.RHEndorsement, h, g.one(list)}, &a)
 		})

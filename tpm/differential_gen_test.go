@@ -2,6 +2,7 @@ package tpm
 
 import (
 	"math/rand/v2"
+	"slices"
 
 	"github.com/ashlar-cloud/ashlar/tpm/internal/nv"
 	"github.com/ashlar-cloud/ashlar/tpm/internal/object"
@@ -21,12 +22,14 @@ type gen struct {
 	home   uint8 // the locality that commands come from
 	last   reply // of the oracle to the step before
 	target []tpm2.Handle
+	late   bool // authorizations are to have expired
 
 	byDigest map[string][]*recipe
 	recipes  []*recipe
 	broad    map[tpm2.AlgID]tpm2.Digest // the policies that allow much
 
-	pool       []loadable // objects that can be loaded
+	base       []loadable // objects that can be loaded, in every episode
+	pool       []loadable // and those that the episode has made
 	creds      []credentialOf
 	dups       []duplicated
 	proofs     []creationProof
@@ -194,7 +197,7 @@ func (g *gen) next() *step {
 			f := g.queue[0]
 			g.queue = g.queue[1:]
 			if s = f(); s != nil {
-				if s = g.expand(s); s != nil {
+				if s = g.fit(g.expand(s)); s != nil {
 					return s
 				}
 			}
@@ -206,11 +209,43 @@ func (g *gen) next() *step {
 			s = g.makers[pickOf(g, g.deck...)](g)
 		}
 		if s != nil {
-			if s = g.expand(g.disturb(s)); s != nil {
+			if s = g.fit(g.expand(g.disturb(s))); s != nil {
 				return s
 			}
 		}
 	}
+}
+
+// fit makes room for a step, which may need slots for its persistent objects and
+// for what it makes.
+func (g *gen) fit(s *step) *step {
+	if s == nil || s.d == nil || s.fitted {
+		return s
+	}
+	s.fitted = true
+	n := 0
+	for _, h := range s.handles {
+		if h.Type() == tpm2.HTPersistent {
+			n++
+		}
+	}
+	if n == 0 || g.IntN(40) == 0 {
+		return s
+	}
+	if s.d.retHandle {
+		n++
+	}
+	if !g.full(n) {
+		return s
+	}
+	for i, o := range g.w.e.state.objects.Slots {
+		if h := tpm2.TransientFirst + tpm2.Handle(i); o != nil && !slices.Contains(s.handles, h) {
+			s.fitted = false
+			g.then(func() *step { return s })
+			return g.flush(h)
+		}
+	}
+	return s
 }
 
 // disturb makes a step wrong, now and then.
@@ -228,7 +263,8 @@ func (g *gen) disturb(s *step) *step {
 		}
 	case n < 17:
 		if len(s.handles) > 0 {
-			s.handles[g.IntN(len(s.handles))] = pickOf(g, knownHandles...)
+			list := append(g.objects(anyObject), g.indices(anyIndex)...)
+			s.handles[g.IntN(len(s.handles))] = pickOf(g, append(list, knownHandles...)...)
 		}
 	case n < 21:
 		g.disturbSessions(s)
@@ -255,7 +291,10 @@ func (g *gen) disturbSessions(s *step) {
 	case 3:
 		s.uses = append(s.uses, *u)
 	case 4:
-		u.session = pickOf(g, knownHandles...)
+		for g.IntN(2) == 0 && len(s.uses) < 3 {
+			s.uses = append(s.uses, *u)
+		}
+		s.uses[len(s.uses)-1].session = pickOf(g, knownHandles...)
 	case 5:
 		u.nonce = g.bytes(pickOf(g, 0, 1, 15, 16, 64, 65))
 	case 6:

@@ -125,27 +125,6 @@ func keyMakers() map[tpm2.CC]maker {
 				return g.cmd(tpm2.CCRSADecrypt, []tpm2.Handle{h}, in)
 			})
 		},
-		tpm2.CCECDHKeyGen: func(g *gen) *step {
-			return g.with(isECC, func(h tpm2.Handle) *step { return g.cmd(tpm2.CCECDHKeyGen, []tpm2.Handle{h}) })
-		},
-		tpm2.CCECDHZGen: func(g *gen) *step {
-			return g.with(isECDH, func(h tpm2.Handle) *step {
-				in := &pointParam{}
-				curve := tpm2.CurveP256
-				if o := g.w.e.state.objects.Get(h); isECC(o) {
-					curve = o.Public.Curve
-				}
-				for _, b := range g.pool {
-					if b.public.Type == tpm2.AlgECC && b.public.Curve == curve {
-						in.point.ECCPoint = b.public.Point
-					}
-				}
-				return g.cmd(tpm2.CCECDHZGen, []tpm2.Handle{h}, in)
-			})
-		},
-		tpm2.CCECCParameters: func(g *gen) *step {
-			return g.cmd(tpm2.CCECCParameters, nil, &eccParametersIn{pickOf(g, nullProfile.impl.Curves...)})
-		},
 	}
 }
 
@@ -176,10 +155,13 @@ func (g *gen) activateCredential() *step {
 func (g *gen) importDuplicate() *step {
 	var d duplicated
 	var h tpm2.Handle
-	if len(g.dups) == 0 {
+	if f, ok := g.forgedDuplicate(); ok && g.IntN(5) == 0 {
+		d = f
+	} else if len(g.dups) == 0 {
 		return g.makers[tpm2.CCDuplicate](g)
+	} else {
+		d = pickOf(g, g.dups...)
 	}
-	d = pickOf(g, g.dups...)
 	if h = g.one(g.objects(isStorage)); len(d.parent) > 0 {
 		h = g.parentNamed(d.parent)
 	}

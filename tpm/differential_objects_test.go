@@ -61,16 +61,18 @@ func (g *gen) with(fits func(*object.Object) bool, f func(h tpm2.Handle) *step) 
 	if len(list) > 0 && g.often(12) {
 		return f(pickOf(g, list...))
 	}
-	var fit []int
-	for i := range g.pool {
-		if fits(object.NewExternal(&crypt.Key{Public: g.pool[i].public, Sensitive: &tpm2.Sensitive{}}, tpm2.RHOwner)) {
-			fit = append(fit, i)
+	var fit []loadable
+	for _, list := range [][]loadable{g.pool, g.base} {
+		for _, b := range list {
+			if fits(object.NewExternal(&crypt.Key{Public: b.public, Sensitive: &tpm2.Sensitive{}}, tpm2.RHOwner)) {
+				fit = append(fit, b)
+			}
 		}
 	}
 	if len(fit) == 0 || g.IntN(30) == 0 {
 		return f(g.one(g.objects(anyObject)))
 	}
-	b := g.pool[pickOf(g, fit...)]
+	b := pickOf(g, fit...)
 	g.then(append(g.room(1), func() *step { return g.load(b) }, func() *step {
 		if list := g.objects(fits); len(list) > 0 {
 			return f(pickOf(g, list...))
@@ -99,6 +101,14 @@ func (g *gen) making(f func() *step) *step {
 // parentNamed is a loaded object with a Name.
 func (g *gen) parentNamed(name tpm2.Name) tpm2.Handle {
 	return g.one(g.objects(func(o *object.Object) bool { return string(o.Name) == string(name) }))
+}
+
+// some is an object that can be loaded.
+func (g *gen) some() loadable {
+	if len(g.pool) > 0 && g.IntN(3) == 0 {
+		return pickOf(g, g.pool...)
+	}
+	return pickOf(g, g.base...)
 }
 
 // load is a Load.
@@ -155,7 +165,7 @@ func (g *gen) template(parent *object.Object) tpm2.Public {
 		p.Type = tpm2.AlgECC
 		g.eccTemplate(&p, &a)
 	default:
-		p.Type, p.KeyBits = tpm2.AlgRSA, 2048
+		p.Type, p.KeyBits = tpm2.AlgRSA, pickOf(g, uint16(1024), 1024, 2048)
 		g.rsaTemplate(&p, &a)
 	}
 	p.Attributes = a | g.placement(parent)
@@ -166,6 +176,9 @@ func (g *gen) template(parent *object.Object) tpm2.Public {
 		}
 	}
 	p.AuthPolicy = g.policyFor(p.NameAlg)
+	if g.IntN(15) == 0 {
+		g.odd(&p)
+	}
 	if len(p.AuthPolicy) > 0 && g.IntN(3) == 0 {
 		p.Attributes |= tpm2.ObjAdminWithPolicy
 	}
@@ -210,21 +223,12 @@ func (g *gen) eccTemplate(p *tpm2.Public, a *tpm2.ObjectAttributes) {
 	case 2:
 		*a |= tpm2.ObjDecrypt
 		if g.IntN(3) == 0 {
-			p.Scheme = tpm2.Scheme{Alg: tpm2.AlgECDH, Hash: g.hash()}
+			p.Scheme = tpm2.Scheme{Alg: pickOf(g, tpm2.AlgECDH, tpm2.AlgECDH, tpm2.AlgSM2, tpm2.AlgECMQV), Hash: g.hash()}
 		}
 	default:
 		*a |= tpm2.ObjDecrypt | tpm2.ObjRestricted
 		p.Symmetric = g.cipher(tpm2.AlgCFB)
 	}
-}
-
-// eccScheme is a signing scheme for a curve, or none.
-func (g *gen) eccScheme(tpm2.ECCCurve) tpm2.Scheme {
-	s := tpm2.Scheme{Alg: pickOf(g, tpm2.AlgNull, tpm2.AlgECDSA, tpm2.AlgECDSA, tpm2.AlgECDSA)}
-	if s.Alg != tpm2.AlgNull {
-		s.Hash = g.hash()
-	}
-	return s
 }
 
 func (g *gen) rsaTemplate(p *tpm2.Public, a *tpm2.ObjectAttributes) {
@@ -279,7 +283,17 @@ func objectMakers() map[tpm2.CC]maker {
 			})
 		},
 		tpm2.CCLoad: func(g *gen) *step {
-			return g.making(func() *step { return g.load(pickOf(g, g.pool...)) })
+			return g.making(func() *step {
+				if g.IntN(8) != 0 {
+					return g.load(g.some())
+				}
+				return g.with(isOpenStorage, func(h tpm2.Handle) *step {
+					if b, ok := g.forged(h); ok {
+						return g.load(b)
+					}
+					return nil
+				})
+			})
 		},
 		tpm2.CCLoadExternal: func(g *gen) *step { return g.making(g.loadExternal) },
 		tpm2.CCCreateLoaded: func(g *gen) *step { return g.making(g.createLoaded) },
@@ -314,6 +328,13 @@ func objectMakers() map[tpm2.CC]maker {
 	}
 }
 
+// marshal encodes what may be wrong.
+func marshal(w tpm2.Walker) []byte {
+	c := tpm2.NewEncoder(nil)
+	w.Walk(&c)
+	return c.Output()
+}
+
 func (g *gen) createLoaded() *step {
 	list := append(g.objects(isStorage), g.objects(isDerivation)...)
 	h := g.one(append(list, tpm2.RHOwner, tpm2.RHPlatform, tpm2.RHNull, tpm2.RHEndorsement))
@@ -322,7 +343,7 @@ func (g *gen) createLoaded() *step {
 	p := g.template(parent)
 	in.sensitive = g.sensitive(&p)
 	if parent == nil || !isDerivation(parent) {
-		in.template = tpm2.Marshal(&p)
+		in.template = marshal(&p)
 		return g.cmd(tpm2.CCCreateLoaded, []tpm2.Handle{h}, in)
 	}
 	for p.Type == tpm2.AlgRSA && g.often(10) {
@@ -331,7 +352,7 @@ func (g *gen) createLoaded() *step {
 	p.Attributes = p.Attributes&^(tpm2.ObjSensitiveDataOrigin|tpm2.ObjFixedTPM|tpm2.ObjFixedParent) |
 		parent.Public.Attributes&tpm2.ObjFixedTPM | tpm2.ObjFixedParent
 	t := tpm2.DerivedTemplate{Public: p, Derive: tpm2.Derive{Label: g.data(32), Context: g.data(32)}}
-	in.template = tpm2.Marshal(&t)
+	in.template = marshal(&t)
 	in.sensitive.Data = nil
 	if g.IntN(3) == 0 {
 		in.sensitive.Data = tpm2.Marshal(&tpm2.Derive{Label: g.data(32), Context: g.data(32)})
@@ -343,8 +364,8 @@ func (g *gen) createLoaded() *step {
 // in the pool.
 func (g *gen) loadExternal() *step {
 	in := &loadExternalIn{hierarchy: tpm2.Hierarchy(pickOf(g, tpm2.RHOwner, tpm2.RHEndorsement, tpm2.RHPlatform, tpm2.RHNull))}
-	if len(g.pool) > 0 && g.IntN(2) == 0 {
-		p := pickOf(g, g.pool...).public
+	if g.IntN(2) == 0 {
+		p := g.some().public
 		in.public.Public = p.Clone()
 		if g.IntN(15) == 0 {
 			in.public.NameAlg, in.public.AuthPolicy = tpm2.AlgNull, nil
@@ -376,6 +397,9 @@ func (g *gen) loadExternal() *step {
 		return nil
 	}
 	in.public.Public, in.sensitive = key.Public, tpm2.SizedSensitive{Present: true, Sensitive: *key.Sensitive}
+	if g.IntN(6) == 0 {
+		g.bend(&in.public.Public, &in.sensitive.Sensitive)
+	}
 	in.hierarchy = tpm2.Hierarchy(tpm2.RHNull)
 	return g.cmd(tpm2.CCLoadExternal, nil, in)
 }

@@ -136,7 +136,12 @@ func (g *gen) hierarchyControl() *step {
 	}
 	list := []later{}
 	for range g.IntN(8) {
-		list = append(list, func() *step { return g.makers[pickOf(g, g.deck...)](g) })
+		list = append(list, func() *step {
+			if g.IntN(4) == 0 {
+				return g.contextLoad()
+			}
+			return g.makers[pickOf(g, g.deck...)](g)
+		})
 	}
 	g.then(append(list, func() *step { return control(enable, true) })...)
 	return control(enable, false)
@@ -214,7 +219,16 @@ func (g *gen) anywhere(s *step) *step {
 func (g *gen) happening() *step {
 	switch g.IntN(6) {
 	case 0:
-		g.then(g.restart()...)
+		switch g.IntN(60) {
+		case 0:
+			g.then(append([]later{func() *step { return &step{event: event{kind: pause}} }}, g.expiries()...)...)
+		case 1, 2:
+			g.then(g.manySessions()...)
+		case 3, 4:
+			g.then(g.fullMemory()...)
+		default:
+			g.then(g.restart()...)
+		}
 		return nil
 	case 1:
 		return &step{event: event{kind: pickOf(g, hashMeasure, hashMeasure, hashAborted), data: g.data(300)}}

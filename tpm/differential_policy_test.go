@@ -27,7 +27,7 @@ type recipe struct {
 // digest is the policy's.
 func (r *recipe) digest() tpm2.Digest {
 	s := &session.Session{AuthHash: r.alg}
-	s.ResetPolicy(0, 0)
+	s.StartPolicy(0, 0)
 	for _, a := range r.list {
 		a.extend(s)
 	}
@@ -233,6 +233,10 @@ func (g *gen) limits(s *session.Session) authorization {
 	}
 	if g.IntN(4) == 0 {
 		a.cpHashA = g.digest(s)
+	}
+	if g.late {
+		a.nonceTPM, a.expiration = nil, tpm2.UINT32(pickOf(g, uint32(1), 0xFFFFFFFF))
+		return a
 	}
 	switch g.IntN(8) {
 	case 0, 1:

@@ -51,33 +51,85 @@ func (c *coverage) merge(x *coverage) {
 	c.flakes += x.flakes
 }
 
-// report logs the coverage, and writes it to a file if there is a path.
+// enough is how often every command must succeed in a whole run, and whole how
+// many commands that has.
+const (
+	enough = 1000
+	whole  = 5_000_000
+)
+
+// listed reads which response codes Part 3 lists for which command; "*" are
+// those of the header, the handles and the authorization area.
+func listed(t *testing.T) map[string][]string {
+	t.Helper()
+	b, err := os.ReadFile("testdata/response-codes.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := map[string][]string{}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 0 && f[0] != "#" {
+			m[f[0]] = f[1:]
+		}
+	}
+	return m
+}
+
+// report logs the coverage, and writes it to a file if there is a path. A whole
+// run must have reached all that can be.
 func (c *coverage) report(t *testing.T, path string) {
 	t.Helper()
-	var b strings.Builder
+	var b, gaps strings.Builder
 	total, succeeded := 0, 0
-	for _, cc := range slices.Sorted(maps.Keys(c.codes)) {
-		m := c.codes[cc]
+	lists, seen := listed(t), map[string]bool{}
+	for _, d := range nullProfile.shown() {
+		m := c.codes[d.cc]
 		sum := 0
 		var codes []string
+		reached := map[string]bool{}
 		for _, rc := range slices.Sorted(maps.Keys(m)) {
 			sum += m[rc]
+			name, _, _ := strings.Cut(strings.TrimPrefix(rc.Error(), "TPM_RC_"), " ")
+			reached[name], seen[name] = true, true
 			if rc != tpm2.RCSuccess {
-				codes = append(codes, fmt.Sprintf("%s %d", strings.TrimPrefix(rc.Error(), "TPM_RC_"), m[rc]))
+				codes = append(codes, fmt.Sprintf("%s %d", name, m[rc]))
 			}
 		}
 		total += sum
 		succeeded += m[tpm2.RCSuccess]
-		fmt.Fprintf(&b, "%-28v %9d run %9d succeeded; %s\n", cc, sum, m[tpm2.RCSuccess], strings.Join(codes, ", "))
+		fmt.Fprintf(&b, "%-28v %9d run %9d succeeded; %s\n", d.cc, sum, m[tpm2.RCSuccess], strings.Join(codes, ", "))
+		if m[tpm2.RCSuccess] < enough && unreachable[d.cc.String()+" SUCCESS"] == "" {
+			fmt.Fprintf(&gaps, "%v succeeded %d times\n", d.cc, m[tpm2.RCSuccess])
+		}
+		for _, name := range lists[d.cc.String()] {
+			if !reached[name] && unreachable[d.cc.String()+" "+name] == "" {
+				fmt.Fprintf(&gaps, "%v never gave TPM_RC_%s\n", d.cc, name)
+			}
+		}
+	}
+	for _, name := range lists["*"] {
+		if !seen[name] && unreachable["* "+name] == "" {
+			fmt.Fprintf(&gaps, "no command gave TPM_RC_%s\n", name)
+		}
 	}
 	fmt.Fprintf(&b, "%d commands, %d succeeded; %d differences were not there again\n", total, succeeded, c.flakes)
 	for _, why := range slices.Sorted(maps.Keys(c.excused)) {
 		fmt.Fprintf(&b, "%9d meant: %s\n", c.excused[why], why)
 	}
-	t.Log("\n" + b.String())
+	for _, what := range slices.Sorted(maps.Keys(unreachable)) {
+		fmt.Fprintf(&b, "not expected: %s: %s\n", what, unreachable[what])
+	}
+	t.Logf("\n%s%s", b.String(), gaps.String())
 	if path != "" {
-		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(b.String()+gaps.String()), 0o644); err != nil {
 			t.Error(err)
 		}
 	}
+	if total >= whole && gaps.Len() > 0 {
+		t.Error("a whole run has not reached all that it should")
+	}
 }
+
+// unreachable are the codes that a list has and no history reaches, with the
+// reason.
+var unreachable = map[string]string{}

@@ -53,21 +53,16 @@ func (r *runner) replay(steps []*step) (d *difference) {
 	r.coverage = newCoverage()
 	defer func() { r.coverage = kept }()
 	for _, s := range steps {
-		if d := r.replayOne(&g, s); d != nil {
+		d := r.do(&g, s)
+		g.queue, g.pool = nil, nil
+		if d != nil && d.excused != "" {
+			return nil
+		}
+		if d != nil {
 			return d
 		}
 	}
 	return nil
-}
-
-// replayOne is do without learning more than the contexts saved.
-func (r *runner) replayOne(g *gen, s *step) *difference {
-	d := r.do(g, s)
-	g.queue, g.pool = nil, nil
-	if d != nil && d.excused != "" {
-		return nil
-	}
-	return d
 }
 
 // shrink leaves steps out as long as the difference stays.
@@ -122,7 +117,10 @@ func (r *runner) equip() {
 	w.begin()
 	g := &r.base
 	usable := signingKey&^tpm2.ObjSign | tpm2.ObjDecrypt
-	for _, p := range []tpm2.Public{rsaKey(signingKey, null), rsaKey(usable, null)} {
+	storage := rsaKey(usable|tpm2.ObjRestricted, null)
+	storage.Symmetric = tpm2.SymDef{Alg: tpm2.AlgAES, KeyBits: 128, Mode: tpm2.AlgCFB}
+	for _, p := range []tpm2.Public{rsaKey(signingKey, null), rsaKey(usable, null), rsaKey(attestingKey, schemeOf(tpm2.AlgRSASSA)),
+		rsaKey(signingKey, schemeOf(tpm2.AlgRSAPSS)), rsaKey(usable, schemeOf(tpm2.AlgOAEP)), storage} {
 		in := &createIn{}
 		in.public.Public = p
 		r.must(g.cmd(tpm2.CCCreate, []tpm2.Handle{srk}, in))
@@ -134,6 +132,7 @@ func (r *runner) equip() {
 			r.explain(0, d)
 		}
 		g.queue = nil
+		g.base, g.pool = append(g.base, g.pool...), nil
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/ashlar-cloud/ashlar/tpm/internal/crypt"
 	"github.com/ashlar-cloud/ashlar/tpm2"
@@ -18,6 +19,7 @@ type step struct {
 	handles []tpm2.Handle
 	uses    []use
 	vias    []via  // still to be expanded
+	fitted  bool   // there is room for it
 	plain   []byte // the parameters, not encrypted
 	context int    // of ContextLoad: which of the contexts saved, from 1
 	// spoiled are changes of the whole command.
@@ -51,6 +53,7 @@ const (
 	hashMeasure // _TPM_Hash_Start, _TPM_Hash_Data, _TPM_Hash_End
 	hashAborted // without _TPM_Hash_End
 	resetEstablished
+	pause // until Time is above two seconds
 )
 
 // spoil is a change of a command's bytes: what it does to byte at.
@@ -302,6 +305,11 @@ func (w *twin) happen(ev event) {
 	switch ev.kind {
 	case powerCut:
 		w.cut()
+	case pause:
+		time.Sleep(2100 * time.Millisecond)
+		if w.e.state.started {
+			w.readClock()
+		}
 	case resetEstablished:
 		w.e.ResetEstablished(3)
 		w.o.tell(0, 0, 0, 11, 3)

@@ -28,6 +28,8 @@ type twin struct {
 	// begins with.
 	first [2][]byte
 	saved []savedPair
+	// logged: a command was audited after Shutdown(STATE).
+	logged bool
 }
 
 // savedPair is one thing's saved context in each TPM's own form.
@@ -143,7 +145,7 @@ func (w *twin) begin() {
 	if err := os.WriteFile(w.o.permall(), w.first[1], 0o600); err != nil {
 		w.t.Fatal(err)
 	}
-	w.saved = w.saved[:0]
+	w.saved, w.logged = w.saved[:0], false
 	w.durable = w.first[0]
 	w.setLocality(0)
 	w.cut()
@@ -427,4 +429,24 @@ func (w *twin) takeTimeout(s *sent, params []byte) {
 	} else if start := timeout - seconds*1000; start < t.Time+60_000 {
 		sess.StartTime = start
 	}
+}
+
+// TestShutdownInProtectedSession shuts down in a session that is bound to what
+// lockout protects: that use comes before the Shutdown, which stays in force.
+func TestShutdownInProtectedSession(t *testing.T) {
+	w := newTwin(t, 5)
+	do := func(s *step) {
+		t.Helper()
+		ours, theirs := w.run(w.build(s))
+		if ours.rc != tpm2.RCSuccess || theirs.rc != tpm2.RCSuccess {
+			t.Fatalf("%v: ours %v, swtpm %v", s, ours.rc, theirs.rc)
+		}
+	}
+	w.expect(tpm2.RCSuccess, "NV_DefineSpace", defineCmd(tpm2.RHOwner, tpm2.NVIndexFirst, tpm2.NVOwnerWrite|tpm2.NVAuthRead, 8))
+	in := startAuthSessionIn{nonceCaller: make([]byte, 16), symmetric: tpm2.SymDef{Alg: tpm2.AlgNull}, authHash: tpm2.HashID(tpm2.AlgSHA256)}
+	do(&step{d: registry.lookup(tpm2.CCStartAuthSession), handles: []tpm2.Handle{tpm2.RHNull, tpm2.NVIndexFirst}, plain: tpm2.Marshal(&in)})
+	do(&step{d: registry.lookup(tpm2.CCShutdown), plain: u16(uint16(tpm2.SUState)),
+		uses: []use{{session: tpm2.HMACSessionFirst, attrs: tpm2.SessionAudit, nonce: make([]byte, 16)}}})
+	w.cut()
+	w.expect(tpm2.RCSuccess, "Startup(STATE)", startupCmd(tpm2.SUState))
 }
