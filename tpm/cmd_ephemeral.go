@@ -56,7 +56,7 @@ func (e *Engine) commitPoints(c *call, in *commitIn, out *commitOut) tpm2.RC {
 		return tpm2.RCKey.H(1)
 	}
 	s := &e.state.commitments
-	r, ok := crypt.CommitmentSecret(curve.ID, s.nonce[:], o.Name, s.counter)
+	r, ok := crypt.CommitmentSecret(curve.ID, s.nonce[:], commitmentName(&o.Public), s.counter)
 	if !ok {
 		return tpm2.RCNoResult
 	}
@@ -167,6 +167,17 @@ func (e *Engine) zGen2Phase(c *call, in *zGen2PhaseIn, out *zGen2PhaseOut) tpm2.
 	return rc
 }
 
+// commitmentName keeps a key's commitments apart from all others: its Name, or a
+// digest of the public area of a key without one. In the reference code those of
+// all such keys and of EC_Ephemeral have the same secrets, which a signature by
+// anybody's own key would give away.
+func commitmentName(pub *tpm2.Public) tpm2.Name {
+	if name := pub.Name(); len(name) != 0 {
+		return name
+	}
+	return tpm2.AlgSHA512.Digest(tpm2.Marshal((*tpm2.PublicOrNull)(pub)))
+}
+
 // commitmentSecret is the secret of a commitment that is pending.
 func (e *Engine) commitmentSecret(curve tpm2.ECCCurve, name tpm2.Name, n uint16) ([]byte, bool) {
 	s := &e.state.commitments
@@ -179,7 +190,7 @@ func (e *Engine) commitmentSecret(curve tpm2.ECCCurve, name tpm2.Name, n uint16)
 
 // signSplit signs by ECDAA, which ends the commitment that the scheme names.
 func (e *Engine) signSplit(c *call, key *crypt.Key, scheme tpm2.SigScheme, digest []byte) (tpm2.Signature, tpm2.RC) {
-	r, ok := e.commitmentSecret(key.Public.Curve, key.Public.Name(), scheme.Count)
+	r, ok := e.commitmentSecret(key.Public.Curve, commitmentName(&key.Public), scheme.Count)
 	if !ok {
 		return tpm2.Signature{}, tpm2.RCValue
 	}
