@@ -11,7 +11,7 @@ import (
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
-var hostileCount = flag.Int("hostile.n", 400, "keys of TestStrangeKeys")
+var hostileCount = flag.Int("hostile.n", 800, "keys of TestStrangeKeys")
 
 // strangeKey is a random public and sensitive area, near enough to a key that
 // LoadExternal takes many.
@@ -25,7 +25,8 @@ func strangeKey(h *history) (pub tpm2.Public, sens *tpm2.Sensitive) {
 	pub.Symmetric = tpm2.SymDef{Alg: tpm2.AlgNull}
 	if h.IntN(2) == 0 || pub.Type == tpm2.AlgSymCipher {
 		mode := pick(h, append([]tpm2.AlgID{tpm2.AlgNull, tpm2.AlgCFB}, nullProfile.impl.SymModes...))
-		pub.Symmetric = tpm2.SymDef{Alg: tpm2.AlgAES, KeyBits: pick(h, nullProfile.impl.Cipher(tpm2.AlgAES).KeyBits), Mode: mode}
+		cipher := pick(h, nullProfile.impl.Ciphers)
+		pub.Symmetric = tpm2.SymDef{Alg: cipher.Alg, KeyBits: pick(h, cipher.KeyBits), Mode: mode}
 	}
 	schemes := map[tpm2.AlgID][]tpm2.AlgID{tpm2.AlgRSA: nullProfile.impl.RSASchemes, tpm2.AlgECC: nullProfile.impl.ECCSchemes,
 		tpm2.AlgKeyedHash: {tpm2.AlgHMAC, tpm2.AlgXOR}}
@@ -75,10 +76,13 @@ func strangeKey(h *history) (pub tpm2.Public, sens *tpm2.Sensitive) {
 		sens.Sensitive = make([]byte, pick(h, []int{0, 1, 16, 32, 64, 128}))
 		if pub.Type == tpm2.AlgSymCipher {
 			sens.Sensitive = make([]byte, pub.Symmetric.KeyBits/8)
+			for i := range sens.Sensitive { // as zeros TDES would refuse it
+				sens.Sensitive[i] = byte(h.Uint32())
+			}
 		}
 		if pub.NameAlg != tpm2.AlgNull {
 			sens.SeedValue = make([]byte, pub.NameAlg.DigestSize())
-			pub.Unique = pub.NameAlg.Digest(sens.SeedValue, sens.Sensitive)
+			pub.Unique = crypt.SymmetricUnique(&pub, sens)
 		}
 	}
 	return pub, sens
