@@ -199,9 +199,10 @@ func (r *rig) goldenSequences() {
 		r.all(flushCmd(tpm2.TransientFirst + i))
 	}
 	null := u16(uint16(tpm2.AlgNull))
-	r.all(frame(tpm2.CCHashSequenceStart, nil, nil, buf16([]byte("auth")), null),
-		frame(tpm2.CCHMACStart, []tpm2.Handle{hmac}, password(""), buf16([]byte("auth")), null),
-		frame(tpm2.CCHMACStart, []tpm2.Handle{cmac}, password(""), buf16([]byte("auth")), null))
+	// A persistent key takes the first slot while it is used.
+	r.all(frame(tpm2.CCHMACStart, []tpm2.Handle{hmac}, password(""), buf16([]byte("auth")), null),
+		frame(tpm2.CCHMACStart, []tpm2.Handle{cmac}, password(""), buf16([]byte("auth")), null),
+		frame(tpm2.CCHashSequenceStart, nil, nil, buf16([]byte("auth")), null))
 	for i := range tpm2.Handle(3) {
 		r.all(frame(tpm2.CCSequenceUpdate, []tpm2.Handle{tpm2.TransientFirst + i}, password("auth"), buf16([]byte("a part"))))
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/ashlar-cloud/ashlar/tpm/internal/libtpms"
 	"github.com/ashlar-cloud/ashlar/tpm/internal/nv"
 	"github.com/ashlar-cloud/ashlar/tpm/internal/object"
+	"github.com/ashlar-cloud/ashlar/tpm/internal/pcr"
 	"github.com/ashlar-cloud/ashlar/tpm/internal/session"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
@@ -188,11 +189,13 @@ func (im *importer) lockout(d *libtpms.Data, o *libtpms.Orderly) {
 
 func (im *importer) pcrs(d *libtpms.Data) {
 	p := &im.e.state.pcrs
-	if !p.SetNext(d.PCRNext) {
+	next, ok := pcr.Allocation(d.PCRNext)
+	active, okActive := pcr.Allocation(d.PCRActive)
+	if !ok || !okActive {
 		im.lose("a PCR bank is allocated that this TPM does not have")
 	}
+	p.Next, p.Allocated = next, active
 	p.PolicyAlg, p.Policy = im.policy("the PCRs", d.PCRPolicyAlg, d.PCRPolicy)
-	p.PowerOn()
 }
 
 func (im *importer) audit(d *libtpms.Data) {

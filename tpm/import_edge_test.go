@@ -213,7 +213,8 @@ func (r *runner) episodeWithTakeOvers(n uint64, tally *takeOvers) {
 		s := g.next()
 		r.done = append(r.done, s)
 		if d := r.do(&g, s); d != nil {
-			if d.excused == "" {
+			// The time that ClockSet sets may be this very millisecond.
+			if d.excused == "" && d.cc != tpm2.CCClockSet {
 				r.t.Errorf("episode %d, command %d: %v\n%x", n, i, d, d.cmd)
 			}
 			return

@@ -22,9 +22,14 @@ func ImportLibtpmsVolatile(cfg Config, permanent, b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, err := New(cfg, permanent)
+	e, err := load(cfg, permanent)
 	if err != nil {
 		return nil, err
+	}
+	inForce := e.state.pcrs.Allocated
+	e.powerOn()
+	if v.PCRReconfigured {
+		e.state.pcrs.Reallocate(inForce)
 	}
 	if !e.sameTPM(v) {
 		return nil, errNotTogether
@@ -71,9 +76,6 @@ func (im *importer) volatile(v *libtpms.Volatile) {
 	}
 	if v.DRTM != libtpms.NoHandle {
 		im.lose("a measurement by the machine's hardware (_TPM_Hash_Start) is under way: try again")
-	}
-	if v.PCRReconfigured {
-		im.lose("PCR banks were chosen that are to be in force from the next restart: restart the machine and move it then")
 	}
 	if !v.Started && v.HCRTM {
 		im.lose("the TPM has measured what starts first and was not started up: try again")

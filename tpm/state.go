@@ -321,6 +321,21 @@ func Manufacture(cfg Config, opt Options) ([]byte, error) {
 // New powers a TPM on from its permanent state (_TPM_Init). The error of a
 // state that is cut, altered or too new says which.
 func New(cfg Config, permanent []byte) (*Engine, error) {
+	e, err := load(cfg, permanent)
+	if err == nil {
+		e.powerOn()
+	}
+	return e, err
+}
+
+// powerOn is _TPM_Init.
+func (e *Engine) powerOn() {
+	e.state.timing.PowerOn(e.cfg.Clock.Now())
+	e.state.pcrs.PowerOn()
+}
+
+// load makes an engine of a permanent state, as it was.
+func load(cfg Config, permanent []byte) (*Engine, error) {
 	e, err := newEngine(cfg)
 	if err != nil {
 		return nil, err
@@ -347,8 +362,6 @@ func New(cfg Config, permanent []byte) (*Engine, error) {
 			return nil, err
 		}
 	}
-	e.state.timing.PowerOn(cfg.Clock.Now())
-	e.state.pcrs.PowerOn()
 	return e, nil
 }
 

@@ -4,22 +4,26 @@ import "github.com/ashlar-cloud/ashlar/tpm2"
 
 // What follows gives another program's state of PCRs a way in and out.
 
-// SetNext takes the selection over as what is allocated from the next power on,
-// and reports whether all its banks are implemented.
-func (s *State) SetNext(list tpm2.PCRSelectionList) bool {
-	var next [Banks]tpm2.PCRSelect
-	for i := range next {
-		next[i].Size = tpm2.PCRSelectSize
+// Allocation makes an allocation of a selection, and reports whether all its banks
+// are implemented.
+func Allocation(list tpm2.PCRSelectionList) (a [Banks]tpm2.PCRSelect, ok bool) {
+	for i := range a {
+		a[i].Size = tpm2.PCRSelectSize
 	}
 	for _, sel := range list {
 		i := bankOf(sel.Hash)
 		if sel.Size != tpm2.PCRSelectSize || i < 0 {
-			return false
+			return a, false
 		}
-		next[i] = sel.PCRSelect
+		a[i] = sel.PCRSelect
 	}
-	s.Next = next
-	return true
+	return a, true
+}
+
+// Reallocate goes on with an allocation in force, while PCR_Allocate has chosen
+// another one for the next power on.
+func (s *State) Reallocate(inForce [Banks]tpm2.PCRSelect) {
+	s.Allocated, s.reallocated = inForce, true
 }
 
 // Selection is an allocation as a list, of all banks.

@@ -2,7 +2,8 @@ package pcr
 
 import "github.com/ashlar-cloud/ashlar/tpm2"
 
-// WalkPermanent visits what outlives power: the allocation and the policy.
+// WalkPermanent visits what outlives power: the allocation and the policy. The
+// one in force is of use to who goes on without power off.
 func (s *State) WalkPermanent(c *tpm2.Codec) {
 	walkAllocation(c, &s.Next)
 	c.HashAlg(&s.PolicyAlg, true)
@@ -11,6 +12,7 @@ func (s *State) WalkPermanent(c *tpm2.Codec) {
 		c.Fail(tpm2.RCSize)
 	}
 	own(c, &s.Policy)
+	walkAllocation(c, &s.Allocated)
 }
 
 // WalkState visits what Shutdown(STATE) saves besides.
