@@ -54,9 +54,12 @@ fuzz: go-version
 
 N ?= 10000000
 SEED ?= 1
+JOBS ?= 2
+REPORT ?= differential.txt
 differential: go-version
 	@packaging/need swtpm
-	$(GO) test ./tpm -run '^TestDifferential$$' -timeout 0 -differential.seed $(SEED) -differential.n $(N)
+	$(GO) test ./tpm -v -run '^TestDifferential$$' -timeout 0 -differential.seed $(SEED) -differential.n $(N) \
+		-differential.jobs $(JOBS) -differential.report $(abspath $(REPORT))
 
 conformance: go-version
 	@packaging/need swtpm || true
@@ -68,4 +71,4 @@ lint: go-version
 	$(GO) tool staticcheck ./...
 
 clean:
-	rm -rf bin demo.html demo.json demo-out
+	rm -rf bin differential.txt demo.html demo.json demo-out

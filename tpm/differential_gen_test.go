@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"github.com/ashlar-cloud/ashlar/tpm/internal/crypt"
 	"github.com/ashlar-cloud/ashlar/tpm/internal/nv"
 	"github.com/ashlar-cloud/ashlar/tpm/internal/object"
 	"github.com/ashlar-cloud/ashlar/tpm/internal/session"
@@ -50,6 +51,13 @@ type loadable struct {
 	parent  tpm2.Name
 	private tpm2.Private
 	public  tpm2.Public
+	like    *object.Object // what it will be like when it is loaded
+}
+
+// newLoadable is one of the three.
+func newLoadable(parent tpm2.Name, private tpm2.Private, public tpm2.Public) loadable {
+	return loadable{parent, private, public,
+		object.NewExternal(&crypt.Key{Public: public, Sensitive: &tpm2.Sensitive{}}, tpm2.RHOwner)}
 }
 
 var (

@@ -117,6 +117,12 @@ func keyMakers() map[tpm2.CC]maker {
 			}
 			return g.with(isRSADecrypt, func(h tpm2.Handle) *step {
 				if g.often(4) {
+					g.then(func() *step {
+						if g.last.rc != tpm2.RCSuccess || len(g.ciphers) == 0 {
+							return nil
+						}
+						return g.cmd(tpm2.CCRSADecrypt, []tpm2.Handle{h}, &g.ciphers[len(g.ciphers)-1].rsaIn)
+					})
 					return g.cmd(tpm2.CCRSAEncrypt, []tpm2.Handle{h}, g.rsaIn(h))
 				}
 				in := g.rsaIn(h)
@@ -155,7 +161,7 @@ func (g *gen) activateCredential() *step {
 func (g *gen) importDuplicate() *step {
 	var d duplicated
 	var h tpm2.Handle
-	if f, ok := g.forgedDuplicate(); ok && g.IntN(5) == 0 {
+	if f, ok := g.forgedDuplicate(); ok && g.IntN(3) == 0 {
 		d = f
 	} else if len(g.dups) == 0 {
 		return g.makers[tpm2.CCDuplicate](g)
@@ -303,7 +309,7 @@ func (g *gen) learnObject(s *sent, p []byte) {
 		if o == nil || o.Key == nil || !decodes(p, &out) {
 			return
 		}
-		b = loadable{g.w.e.entityName(s.handles[1]), out.private, o.Public.Clone()}
+		b = loadable{parent: g.w.e.entityName(s.handles[1]), private: out.private, public: o.Public.Clone()}
 	case tpm2.CCCreateLoaded:
 		var out createLoadedOut
 		if !decodes(p, &out) || len(out.private) == 0 {
@@ -314,5 +320,5 @@ func (g *gen) learnObject(s *sent, p []byte) {
 		h := g.last.handle
 		g.then(func() *step { return g.flush(h) }, func() *step { return g.load(b) })
 	}
-	g.pool = remember(g, g.pool, b)
+	g.pool = remember(g, g.pool, newLoadable(b.parent, b.private, b.public))
 }

@@ -64,7 +64,7 @@ func (g *gen) with(fits func(*object.Object) bool, f func(h tpm2.Handle) *step) 
 	var fit []loadable
 	for _, list := range [][]loadable{g.pool, g.base} {
 		for _, b := range list {
-			if fits(object.NewExternal(&crypt.Key{Public: b.public, Sensitive: &tpm2.Sensitive{}}, tpm2.RHOwner)) {
+			if fits(b.like) {
 				fit = append(fit, b)
 			}
 		}
@@ -161,9 +161,12 @@ func (g *gen) template(parent *object.Object) tpm2.Public {
 	case n < 29:
 		p.Type, p.Symmetric = tpm2.AlgSymCipher, g.cipher(tpm2.AlgCFB)
 		a |= tpm2.ObjRestricted | tpm2.ObjDecrypt
-	case n < 39 || g.IntN(200) != 0:
+	case n < 38 || n > 38 && g.IntN(200) != 0:
 		p.Type = tpm2.AlgECC
 		g.eccTemplate(&p, &a)
+	case n == 38: // of which none is made
+		p.Type, p.KeyBits, p.Exponent = tpm2.AlgRSA, 2048, pickOf(g, uint32(3), 7, 65535, 65536, 1<<31)
+		g.rsaTemplate(&p, &a)
 	default:
 		p.Type, p.KeyBits = tpm2.AlgRSA, pickOf(g, uint16(1024), 1024, 2048)
 		g.rsaTemplate(&p, &a)
@@ -254,9 +257,11 @@ func (g *gen) sensitive(p *tpm2.Public) tpm2.SensitiveCreate {
 		p.Attributes &^= tpm2.ObjSensitiveDataOrigin
 		n := 20
 		if p.Type == tpm2.AlgSymCipher {
-			n = int(p.Symmetric.KeyBits) / 8
+			n = int(p.Symmetric.KeyBits)/8 - g.IntN(4)/3
 		}
-		s.Data = g.bytes(n)
+		if s.Data = g.bytes(n); p.Symmetric.Alg == tpm2.AlgTDES && g.IntN(2) == 0 {
+			clear(s.Data) // a key that is none
+		}
 	}
 	return s
 }
@@ -284,7 +289,7 @@ func objectMakers() map[tpm2.CC]maker {
 		},
 		tpm2.CCLoad: func(g *gen) *step {
 			return g.making(func() *step {
-				if g.IntN(8) != 0 {
+				if g.IntN(3) == 0 {
 					return g.load(g.some())
 				}
 				return g.with(isOpenStorage, func(h tpm2.Handle) *step {
@@ -397,7 +402,7 @@ func (g *gen) loadExternal() *step {
 		return nil
 	}
 	in.public.Public, in.sensitive = key.Public, tpm2.SizedSensitive{Present: true, Sensitive: *key.Sensitive}
-	if g.IntN(6) == 0 {
+	if g.IntN(2) == 0 {
 		g.bend(&in.public.Public, &in.sensitive.Sensitive)
 	}
 	in.hierarchy = tpm2.Hierarchy(tpm2.RHNull)

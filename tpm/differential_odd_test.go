@@ -92,8 +92,14 @@ func (g *gen) forged(h tpm2.Handle) (b loadable, ok bool) {
 	if g.bend(&key.Public, key.Sensitive); !encodes(key) {
 		return
 	}
+	if g.IntN(5) == 0 { // what is protected is no sensitive area at all
+		data := buf16(tpm2.Marshal(key.Sensitive))
+		data = pickOf(g, data[:g.IntN(len(data))], append(data, 0), g.bytes(40), append(buf16(nil), data...))
+		private, err := crypt.ProtectionOf(parent.Key).Wrap(key.Public.Name(), data, rand.Reader)
+		return newLoadable(parent.Name, private, key.Public), err == tpm2.RCSuccess
+	}
 	private, rc := crypt.SensitiveToPrivate(parent.Key, key.Public.Name(), key.Public.NameAlg, key.Sensitive, rand.Reader)
-	return loadable{parent.Name, private, key.Public}, rc == tpm2.RCSuccess
+	return newLoadable(parent.Name, private, key.Public), rc == tpm2.RCSuccess
 }
 
 // forgedDuplicate is a duplicate without wrappers, of what is not right.
@@ -153,7 +159,13 @@ func (g *gen) fullMemory() (list []later) {
 			return g.cmd(tpm2.CCNVDefineSpace, []tpm2.Handle{tpm2.RHOwner}, in)
 		})
 	}
-	list = append(list, g.evict, g.evict, g.evict, g.evict)
+	for range 4 {
+		list = append(list, func() *step {
+			in := &createIn{}
+			in.public.Public = hmacKey(signingKey, schemeOf(tpm2.AlgHMAC))
+			return g.cmd(tpm2.CCCreatePrimary, []tpm2.Handle{tpm2.RHOwner}, in)
+		}, g.evict)
+	}
 	for i := range n {
 		list = append(list, func() *step {
 			if g.w.e.state.nv.Get(index(i)) == nil {

@@ -163,6 +163,10 @@ func (g *gen) pcrAllocate() *step {
 		in.allocation = in.allocation[:1+g.IntN(3)]
 	case 1:
 		in.allocation = g.pcrList()
+	case 3:
+		for i := range in.allocation { // no PCR of a D-RTM, or none at all
+			in.allocation[i].Bits = pickOf(g, [4]byte{0xFE, 0xFF, 0xFF}, [4]byte{0xFF, 0xFF, 0xFD}, [4]byte{})
+		}
 	case 2:
 		in.allocation[g.IntN(4)].Bits = [4]byte{}
 	}

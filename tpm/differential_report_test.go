@@ -132,4 +132,37 @@ func (c *coverage) report(t *testing.T, path string) {
 
 // unreachable are the codes that a list has and no history reaches, with the
 // reason.
-var unreachable = map[string]string{}
+var unreachable = func() map[string]string {
+	m := map[string]string{
+		"PP_Commands SUCCESS":          "swtpm has no button of physical presence",
+		"Startup NV_UNINITIALIZED":     "swtpm has a state before it has a TPM",
+		"SelfTest CANCELED":            "nobody cancels in this test",
+		"SelfTest TESTING":             "all tests are done when the command is",
+		"IncrementalSelfTest CANCELED": "nobody cancels in this test",
+		"SequenceUpdate MODE":          "the two name different places for it, which is meant",
+		"EvictControl NV_HANDLE":       "TPM_RC_NV_DEFINED is what it is called",
+		"PolicyNV AUTH_TYPE":           "the authorization area gives it, and NV needs no policy",
+		"* RETRY":                      "the command is sent again",
+		"* FAILURE":                    "where swtpm says it, it is meant",
+	}
+	for _, cc := range []string{"ActivateCredential", "Commit", "ECDH_ZGen", "EC_Ephemeral", "Import"} {
+		m[cc+" NO_RESULT"] = "it takes a generator that fails, or a point at infinity"
+	}
+	for _, what := range []string{"RSA_Decrypt", "Sign"} {
+		m[what+" BINDING"] = "a key whose parts do not fit cannot be loaded"
+	}
+	for _, what := range []string{"ClockSet", "PCR_Allocate", "*"} {
+		m[what+" NV_RATE"] = "swtpm writes at any rate"
+		m[what+" NV_UNAVAILABLE"] = "swtpm's disk is never full here"
+	}
+	for _, what := range []string{"Duplicate KEY", "MakeCredential KEY", "Rewrap KEY", "Import KEY"} {
+		m[what] = "a public key that is not on its curve cannot be loaded"
+	}
+	for _, what := range []string{"Rewrap KEY_SIZE", "Duplicate HASH"} {
+		m[what] = "libtpms gives it nowhere on the way"
+	}
+	for _, what := range []string{"ContextSave CONTEXT_GAP", "ContextSave TOO_MANY_CONTEXTS", "ContextLoad CONTEXT_GAP", "StartAuthSession CONTEXT_GAP"} {
+		m[what] = "it takes more than 65,000 contexts"
+	}
+	return m
+}()

@@ -86,11 +86,11 @@ func makers() (all map[tpm2.CC]maker, deck []tpm2.CC) {
 const usual = 60
 
 var weights = map[tpm2.CC]int{
-	tpm2.CCClear: 1, tpm2.CCChangeEPS: 1, tpm2.CCChangePPS: 1, tpm2.CCStartup: 2, tpm2.CCHierarchyControl: 6, tpm2.CCClearControl: 6,
+	tpm2.CCClear: 1, tpm2.CCChangeEPS: 2, tpm2.CCChangePPS: 2, tpm2.CCStartup: 2, tpm2.CCHierarchyControl: 6, tpm2.CCClearControl: 6,
 	tpm2.CCSetPrimaryPolicy: 20, tpm2.CCHierarchyChangeAuth: 20, tpm2.CCDictionaryAttackParameters: 10, tpm2.CCPCRAllocate: 10,
-	tpm2.CCSelfTest: 1, tpm2.CCIncrementalSelfTest: 4, tpm2.CCShutdown: 6, tpm2.CCCreatePrimary: 20, tpm2.CCCreate: 20, tpm2.CCCreateLoaded: 20,
-	tpm2.CCECDHKeyGen: 8, tpm2.CCECDHZGen: 8, tpm2.CCCommit: 12, tpm2.CCECEphemeral: 8, tpm2.CCZGen2Phase: 6, tpm2.CCCertifyX509: 8, tpm2.CCRSAEncrypt: 10, tpm2.CCRSADecrypt: 6, tpm2.CCMakeCredential: 8, tpm2.CCActivateCredential: 20,
-	tpm2.CCDuplicate: 20, tpm2.CCImport: 20, tpm2.CCRewrap: 20, tpm2.CCSign: 40, tpm2.CCVerifySignature: 40, tpm2.CCLoadExternal: 20,
+	tpm2.CCSelfTest: 2, tpm2.CCIncrementalSelfTest: 4, tpm2.CCShutdown: 6, tpm2.CCCreatePrimary: 20, tpm2.CCCreate: 20, tpm2.CCCreateLoaded: 20,
+	tpm2.CCECDHKeyGen: 8, tpm2.CCECDHZGen: 8, tpm2.CCCommit: 12, tpm2.CCECEphemeral: 8, tpm2.CCZGen2Phase: 6, tpm2.CCCertifyX509: 8, tpm2.CCRSAEncrypt: 10, tpm2.CCRSADecrypt: 10, tpm2.CCMakeCredential: 8, tpm2.CCActivateCredential: 20,
+	tpm2.CCDuplicate: 20, tpm2.CCImport: 30, tpm2.CCRewrap: 30, tpm2.CCSign: 40, tpm2.CCVerifySignature: 40, tpm2.CCLoadExternal: 40,
 	tpm2.CCTestParms: 100, tpm2.CCClockRateAdjust: 10, tpm2.CCNVGlobalWriteLock: 8, tpm2.CCNVWriteLock: 20, tpm2.CCNVReadLock: 20,
 	tpm2.CCNVUndefineSpace: 30, tpm2.CCEvictControl: 15, tpm2.CCHash: 100, tpm2.CCPCRRead: 100, tpm2.CCGetCapability: 100,
 	tpm2.CCFlushContext: 20,
