@@ -16,11 +16,15 @@ func SensitiveToPrivate(parent *Key, name []byte, nameAlg tpm2.AlgID, sens *tpm2
 }
 
 // PrivateToSensitive is SensitiveToPrivate's inverse (Part 3, 12.2). Codes are
-// Unwrap's, and TPM_RC_SENSITIVE where what was wrapped is no sensitive area.
+// Unwrap's, TPM_RC_INSUFFICIENT where what was wrapped does not even have a size,
+// and TPM_RC_SENSITIVE where it is no sensitive area.
 func PrivateToSensitive(parent *Key, name []byte, private tpm2.Private) (*tpm2.Sensitive, tpm2.RC) {
 	data, rc := ProtectionOf(parent).Unwrap(name, private, true)
 	if rc != tpm2.RCSuccess {
 		return nil, rc
+	}
+	if len(data) < 2 {
+		return nil, tpm2.RCInsufficient
 	}
 	sens, rc := unmarshalSensitive(data)
 	if rc != tpm2.RCSuccess {
