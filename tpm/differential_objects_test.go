@@ -257,7 +257,7 @@ func (g *gen) sensitive(p *tpm2.Public) tpm2.SensitiveCreate {
 		p.Attributes &^= tpm2.ObjSensitiveDataOrigin
 		n := 20
 		if p.Type == tpm2.AlgSymCipher {
-			n = int(p.Symmetric.KeyBits)/8 - g.IntN(4)/3
+			n = max(0, int(p.Symmetric.KeyBits)/8-g.IntN(4)/3)
 		}
 		if s.Data = g.bytes(n); p.Symmetric.Alg == tpm2.AlgTDES && g.IntN(2) == 0 {
 			clear(s.Data) // a key that is none

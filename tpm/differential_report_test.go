@@ -134,16 +134,17 @@ func (c *coverage) report(t *testing.T, path string) {
 // reason.
 var unreachable = func() map[string]string {
 	m := map[string]string{
-		"PP_Commands SUCCESS":          "swtpm has no button of physical presence",
-		"Startup NV_UNINITIALIZED":     "swtpm has a state before it has a TPM",
-		"SelfTest CANCELED":            "nobody cancels in this test",
-		"SelfTest TESTING":             "all tests are done when the command is",
-		"IncrementalSelfTest CANCELED": "nobody cancels in this test",
-		"SequenceUpdate MODE":          "the two name different places for it, which is meant",
-		"EvictControl NV_HANDLE":       "TPM_RC_NV_DEFINED is what it is called",
-		"PolicyNV AUTH_TYPE":           "the authorization area gives it, and NV needs no policy",
-		"* RETRY":                      "the command is sent again",
-		"* FAILURE":                    "where swtpm says it, it is meant",
+		"PP_Commands SUCCESS":               "swtpm has no button of physical presence",
+		"Startup NV_UNINITIALIZED":          "swtpm has a state before it has a TPM",
+		"SelfTest CANCELED":                 "nobody cancels in this test",
+		"SelfTest TESTING":                  "all tests are done when the command is",
+		"IncrementalSelfTest CANCELED":      "nobody cancels in this test",
+		"SequenceUpdate MODE":               "the two name different places for it, which is meant",
+		"EvictControl NV_HANDLE":            "TPM_RC_NV_DEFINED is what it is called",
+		"PolicyNV AUTH_TYPE":                "the authorization area gives it, and NV needs no policy",
+		"ContextSave of a sequence of CMAC": "version 0.9 ends when it goes on with one that was loaded again",
+		"* RETRY":                           "the command is sent again",
+		"* FAILURE":                         "where swtpm says it, it is meant",
 	}
 	for _, cc := range []string{"ActivateCredential", "Commit", "ECDH_ZGen", "EC_Ephemeral", "Import"} {
 		m[cc+" NO_RESULT"] = "it takes a generator that fails, or a point at infinity"

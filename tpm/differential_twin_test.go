@@ -246,6 +246,12 @@ func (w *twin) readClock() {
 	cmd := frame(tpm2.CCReadClock, nil, nil)
 	w.takeTime(w.o.execute(cmd)[headerSize:])
 	w.execute(cmd)
+	w.noteLogged(tpm2.CCReadClock)
+}
+
+// noteLogged notes that a command has succeeded, which may be audited.
+func (w *twin) noteLogged(cc tpm2.CC) {
+	w.logged = w.logged || w.e.state.audit.has(cc) && w.e.state.orderly == shutdownState
 }
 
 // takeTime takes over a TPMS_TIME_INFO.
