@@ -92,10 +92,11 @@ func (e *Engine) loadSession(c *call, x *tpm2.Context) tpm2.RC {
 	if sess.Handle != x.SavedHandle {
 		return tpm2.RCIntegrity.P(1)
 	}
+	c.endsShutdown, c.evenFailed = true, true // before what follows is checked, as in libtpms
 	if id, ok := e.state.sessions.SavedID(x.SavedHandle); !ok || id != x.Sequence {
 		return tpm2.RCHandle.P(1)
 	}
-	c.handle, c.endsShutdown = sess.Handle, true
+	c.handle = sess.Handle
 	return e.state.sessions.Restore(sess)
 }
 

@@ -137,8 +137,8 @@ type call struct {
 	// audited: the log of the commands audited gets an entry.
 	audited bool
 	// endsShutdown: the command, if it succeeds, makes a power loss disorderly
-	// again.
-	endsShutdown bool
+	// again; with evenFailed, if it fails too.
+	endsShutdown, evenFailed bool
 	// dirty: the permanent state has changed and must be durable before the
 	// response leaves.
 	dirty bool

@@ -110,6 +110,9 @@ func (g *gen) defineIndex(kinds ...tpm2.NVType) *step {
 	if a.Has(tpm2.NVClearSTClear) {
 		a &^= tpm2.NVWriteDefine
 	}
+	if a.Has(tpm2.NVOrderly) {
+		a &^= tpm2.NVWriteDefine // version 0.9 may forget the lock at a power loss
+	}
 	switch kind {
 	case tpm2.NTOrdinary:
 		p.DataSize = uint16(pickOf(g, 0, 1, 8, 16, 34, 50, 64, 200, 1024, 2048))

@@ -458,3 +458,29 @@ func TestShutdownInProtectedSession(t *testing.T) {
 	w.cut()
 	w.expect(tpm2.RCSuccess, "Startup(STATE)", startupCmd(tpm2.SUState))
 }
+
+// TestContextLoadFailsAfterShutdown loads a session that is not saved after
+// Shutdown(STATE): the command fails, and the Shutdown has ended.
+func TestContextLoadFailsAfterShutdown(t *testing.T) {
+	w := newTwin(t, 6)
+	g := gen{w: w}
+	do := func(want tpm2.RC, s *step) {
+		t.Helper()
+		x := w.build(s)
+		ours, theirs := w.run(x)
+		if ours.rc != want || theirs.rc != want {
+			t.Errorf("%v: ours %v, swtpm %v, want %v", s, ours.rc, theirs.rc, want)
+		}
+		g.learn(x, &ours, &theirs)
+	}
+	in := startAuthSessionIn{nonceCaller: make([]byte, 16), symmetric: tpm2.SymDef{Alg: tpm2.AlgNull}, authHash: tpm2.HashID(tpm2.AlgSHA256)}
+	load := &step{d: registry.lookup(tpm2.CCContextLoad), context: 1}
+	do(tpm2.RCSuccess, &step{d: registry.lookup(tpm2.CCStartAuthSession), handles: []tpm2.Handle{tpm2.RHNull, tpm2.RHNull}, plain: tpm2.Marshal(&in)})
+	do(tpm2.RCSuccess, &step{d: registry.lookup(tpm2.CCContextSave), handles: []tpm2.Handle{tpm2.HMACSessionFirst}})
+	do(tpm2.RCSuccess, load)
+	do(tpm2.RCSuccess, &step{d: registry.lookup(tpm2.CCShutdown), plain: u16(uint16(tpm2.SUState))})
+	do(tpm2.RCHandle.P(1), load)
+	w.cut()
+	w.expect(tpm2.RCValue.P(1), "Startup(STATE)", startupCmd(tpm2.SUState))
+	w.expect(tpm2.RCSuccess, "Startup(CLEAR)", startupCmd(tpm2.SUClear))
+}

@@ -53,6 +53,9 @@ func (e *Engine) Execute(req Request, cmd, buf []byte) (response []byte, commit 
 		e.undo()
 		c.dirty = false
 		dirty := e.countFailure(c)
+		if c.endsShutdown && c.evenFailed && e.state.orderly != shutdownNone {
+			e.state.orderly, dirty = shutdownNone, true
+		}
 		return errorResponse(buf, rc), e.commit(dirty || healed)
 	}
 	e.followShutdown(c)
