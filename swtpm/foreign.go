@@ -21,12 +21,19 @@ const (
 
 // Foreign is the state of a TPM of swtpm, decrypted: libtpms' permanent state,
 // and the volatile one where the TPM was suspended.
-type Foreign struct{ Permanent, Volatile []byte }
+type Foreign struct {
+	Permanent, Volatile []byte
+	from                string // the file of the permanent state
+}
 
 // ReadForeign reads the state of a TPM of swtpm, which is left as it is: a
-// directory of its state files, one of these files, or the single file of its
-// backend file://. key is nil for a state that is not encrypted.
+// directory of its state files, which its permanent file stands for as well, or
+// the single file of its backend file://. key is nil for a state that is not
+// encrypted, and only then is such a state read.
 func ReadForeign(path string, key *ForeignKey) (f Foreign, err error) {
+	if filepath.Base(path) == foreignName { // a running state may be beside it
+		path = filepath.Dir(path)
+	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return f, err
@@ -43,6 +50,7 @@ func ReadForeign(path string, key *ForeignKey) (f Foreign, err error) {
 		return f, err
 	}
 	file := filepath.Join(path, foreignName)
+	f.from = file
 	b, err := readLimited(file)
 	if err != nil {
 		return f, err
@@ -130,8 +138,8 @@ func (f *Foreign) convert(cfg tpm.Config) (permanent, volatile []byte, err error
 }
 
 // Import makes the TPM of a swtpm the one in a directory whose lock the caller
-// holds, and gives the path of its state. A state of ours that is there already is
-// an error and stays as it is. Where not all can be taken over, the error lists
+// holds, and gives the path of its state. A state that is there already, of ours or
+// of another TPM of swtpm, is an error and stays as it is. Where not all can be taken over, the error lists
 // what, and nothing was written.
 func Import(dir *store.Dir, cfg tpm.Config, f Foreign) (path string, err error) {
 	s := newStates(dir)
@@ -142,8 +150,28 @@ func Import(dir *store.Dir, cfg tpm.Config, f Foreign) (path string, err error) 
 	case !errors.Is(err, fs.ErrNotExist):
 		return "", err
 	}
+	if err := s.free(f.from); err != nil {
+		return "", err
+	}
 	_, err = s.takeOver(cfg, f)
 	return s.permanent.Path(), err
+}
+
+// free refuses a directory with a state of swtpm's that is not the file at from:
+// ours beside it would hide that TPM.
+func (s *states) free(from string) error {
+	path := filepath.Join(s.dir.Path(), foreignName)
+	there, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if source, err := os.Stat(from); err == nil && os.SameFile(there, source) {
+		return nil
+	}
+	return fmt.Errorf("%s is the state of another TPM of swtpm; it is left as it is: choose another directory", path)
 }
 
 // taken says that there is a TPM already.

@@ -53,6 +53,10 @@ var errForeign = errors.New("it is no state of swtpm, or it is damaged")
 // errEncrypted says that the state is encrypted and no key was given.
 var errEncrypted = errors.New("it is encrypted: give the key or the passphrase that swtpm had")
 
+// errPlain says that a key was given and the state is not encrypted: anybody may
+// have put it there. swtpm refuses it as well.
+var errPlain = errors.New("it is not encrypted, and a key was given: leave the key out if swtpm had none")
+
 // errWrongKey says that a key does not fit, or that the file was altered.
 var errWrongKey = errors.New("the key is another one, or the file was altered")
 
@@ -90,6 +94,8 @@ func decodeForeign(b []byte, key *ForeignKey) ([]byte, error) {
 		}
 	}
 	switch {
+	case flags&flagEncrypted == 0 && key != nil:
+		return nil, errPlain
 	case flags&flagEncrypted == 0:
 		return onlyPart(body, tagPlain)
 	case key == nil:

@@ -71,10 +71,14 @@ func importTPM(source, dir, key string) (string, error) {
 // readStopped reads a TPM of swtpm that does not run, which it would say by a lock
 // on the file ".lock" of its directory.
 func readStopped(source string, k *swtpm.ForeignKey) (f swtpm.Foreign, err error) {
-	if _, err := os.Lstat(filepath.Join(source, ".lock")); err != nil {
+	dir := source
+	if info, err := os.Stat(source); err == nil && !info.IsDir() {
+		dir = filepath.Dir(source)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, ".lock")); err != nil {
 		return swtpm.ReadForeign(source, k)
 	}
-	_, err = locked(source, func(*store.Dir) (string, error) {
+	_, err = locked(dir, func(*store.Dir) (string, error) {
 		f, err = swtpm.ReadForeign(source, k)
 		return "", err
 	})
@@ -155,7 +159,17 @@ func writeNew(path string, b []byte) error {
 	} else if err != nil {
 		return err
 	}
-	return nil
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes the names in a directory durable: the state that a file was made
+// from may be deleted next.
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // locked holds a state directory while f works on it.
