@@ -139,7 +139,7 @@ func (ex *exporter) saved(d *libtpms.Data) {
 	h := &s.hierarchies
 	ex.to.Reset = &libtpms.Reset{
 		NullProof: h.Null.Proof, NullSeed: h.Null.Seed, NullLevel: h.Null.Level, ClearCount: s.clears,
-		ObjectContextID: s.objectCount, ContextMask: libtpms.LongMask, ContextCounter: s.sessions.Next() + libtpms.LoadedSessions + 1,
+		ObjectContextID: s.objectCount, ContextMask: libtpms.LongMask, ContextCounter: libtpms.ContextCounter(s.sessions.Next()),
 		AuditDigest: s.audit.digest, RestartCount: s.timing.RestartCount, PCRCounter: uint32(s.pcrs.Counter),
 		CommitCounter: s.commitments.counter, CommitNonce: s.commitments.nonce[:], CommitArray: s.commitments.pending,
 	}

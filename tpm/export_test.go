@@ -212,3 +212,28 @@ func (r *runner) sameStates(ours, theirs *libtpms.Permanent) {
 		r.t.Errorf("%v: the state is\n%+v, not\n%+v", err, ours, theirs)
 	}
 }
+
+// TestExportContextCounter: libtpms takes the low bits of the next context's id
+// for a session's state, in which 0 to 3 say something else.
+func TestExportContextCounter(t *testing.T) {
+	r := newRig(t, true)
+	r.all(shutdownCmd(tpm2.SUState))
+	e, err := New(r.cfg, r.durable)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, next := range []uint64{1, 4, 0xFFFB, 0xFFFC, 0xFFFF, 0x10004, 0x1FFFD} {
+		e.state.sessions.SetNext(next)
+		there, err := ExportLibtpms(r.cfg, e.Permanent(), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := libtpms.DecodePermanent(there)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := p.Reset.ContextCounter; n < next || n&libtpms.LongMask <= libtpms.LoadedSessions {
+			t.Errorf("%#x went as %#x", next, n)
+		}
+	}
+}

@@ -128,6 +128,15 @@ const (
 	shortMask = 0x00FF
 )
 
+// ContextCounter is an id of the next saved context, at least next, whose low bits
+// are not those that tell of a free number or a loaded session.
+func ContextCounter(next uint64) uint64 {
+	if next&LongMask <= LoadedSessions {
+		next += LoadedSessions + 1
+	}
+	return next
+}
+
 func (r *Reset) walkContexts(w *walker, version uint16) {
 	w.array(ActiveSessions, "sessions")
 	for i := range r.Contexts {
