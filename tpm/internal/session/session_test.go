@@ -253,6 +253,7 @@ func TestWalkRefuses(t *testing.T) {
 		"an unknown state":                   func(s *State) { s.active[3].state = 3 },
 		"a context from the future":          func(s *State) { s.active[3] = slot{saved, s.next} },
 		"the next context 0":                 func(s *State) { s.next = 0 },
+		"the next context at the end of all": func(s *State) { s.next = 1<<64 - 1 },
 		"no hash algorithm":                  func(s *State) { s.Loaded[0].AuthHash = tpm2.AlgNull },
 		"no nonce":                           func(s *State) { s.Loaded[0].NonceTPM = nil },
 		"a policy of another hash":           func(s *State) { s.Loaded[2].Policy.Digest = make(tpm2.Digest, 20) },

@@ -84,6 +84,9 @@ func walkFlags(c *tpm2.Codec, flags ...*bool) {
 	}
 }
 
+// maxNext keeps the ids of contexts from wrapping, which no TPM lives to see.
+const maxNext = 1 << 63
+
 // WalkState visits what Shutdown(STATE) saves: which contexts may be loaded.
 // A loaded session counts as ended there; Startup sees to it.
 func (s *State) WalkState(c *tpm2.Codec) {
@@ -95,7 +98,7 @@ func (s *State) WalkState(c *tpm2.Codec) {
 			c.Fail(tpm2.RCValue)
 		}
 	}
-	if s.next == 0 {
+	if s.next == 0 || s.next > maxNext {
 		c.Fail(tpm2.RCValue)
 	}
 }
