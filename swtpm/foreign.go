@@ -139,8 +139,8 @@ func (f *Foreign) convert(cfg tpm.Config) (permanent, volatile []byte, err error
 
 // Import makes the TPM of a swtpm the one in a directory whose lock the caller
 // holds, and gives the path of its state. A state that is there already, of ours or
-// of another TPM of swtpm, is an error and stays as it is. Where not all can be taken over, the error lists
-// what, and nothing was written.
+// of another TPM of swtpm, is an error and stays as it is. Where not all can be
+// taken over, the error lists what, and nothing was written.
 func Import(dir *store.Dir, cfg tpm.Config, f Foreign) (path string, err error) {
 	s := newStates(dir)
 	defer s.close()

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"testing"
 	"testing/cryptotest"
-	"time"
 
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
@@ -62,23 +61,11 @@ func TestContextsBetweenAnyCommands(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			a, b := newRig(t, false), newRig(t, false)
 			b.clock, b.cfg.Clock, b.e.cfg.Clock = a.clock, a.clock, a.clock
-			s := &solo{history: newSoloHistory(*historySeed + seed + 200)}
+			s := &solo{history: newSoloHistory(*historySeed + seed + 200), todo: equipment()}
 			theirs := map[string][]byte{} // b's context for each of a's
-			todo := equipment()
 			reloads := 0
 			for i := range *historyCount {
-				if i%300 == 299 { // the power goes
-					a.power(a.durable)
-					b.power(b.durable)
-					todo = equipment()
-				}
-				a.clock.Advance(time.Duration(s.IntN(3000)) * time.Millisecond)
-				var cmd []byte
-				if len(todo) > 0 {
-					cmd, todo = todo[0], todo[1:]
-				} else {
-					cmd = s.nextCommand()
-				}
+				cmd := s.step(i, 300, a, b)
 				other := cmd
 				if context, ok := theirs[string(cmd[min(headerSize, len(cmd)):])]; ok && commandCode(cmd) == tpm2.CCContextLoad {
 					other = frame(tpm2.CCContextLoad, nil, nil, context)

@@ -64,6 +64,24 @@ func equipment() [][]byte {
 type solo struct {
 	*history
 	contexts [][]byte // that were saved
+	todo     [][]byte // of what it begins with
+}
+
+// step is command i for two TPMs under one clock, which goes on. After every
+// length commands the power of both goes, and they begin anew.
+func (s *solo) step(i, length int, a, b *rig) []byte {
+	if i%length == length-1 {
+		a.power(a.durable)
+		b.power(b.durable)
+		s.todo = equipment()
+	}
+	a.clock.Advance(time.Duration(s.IntN(3000)) * time.Millisecond)
+	if len(s.todo) == 0 {
+		return s.nextCommand()
+	}
+	cmd := s.todo[0]
+	s.todo = s.todo[1:]
+	return cmd
 }
 
 // nextCommand is the next command: at times a context that was saved, or what
@@ -127,21 +145,9 @@ func TestSuspendBetweenAnyCommands(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			a, b := fullRig(t, false), fullRig(t, false)
 			b.clock, b.cfg.Clock, b.e.cfg.Clock = a.clock, a.clock, a.clock
-			s := &solo{history: newSoloHistory(*historySeed + seed)}
-			todo := equipment()
+			s := &solo{history: newSoloHistory(*historySeed + seed), todo: equipment()}
 			for i := range *historyCount {
-				if i%400 == 399 { // the power goes
-					a.power(a.durable)
-					b.power(b.durable)
-					todo = equipment()
-				}
-				a.clock.Advance(time.Duration(s.IntN(3000)) * time.Millisecond)
-				var cmd []byte
-				if len(todo) > 0 {
-					cmd, todo = todo[0], todo[1:]
-				} else {
-					cmd = s.nextCommand()
-				}
+				cmd := s.step(i, 400, a, b)
 				b.suspend()
 				cryptotest.SetGlobalRandom(t, uint64(i))
 				x := a.execute(cmd)

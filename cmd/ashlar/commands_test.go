@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -27,6 +28,29 @@ func TestCommandsPage(t *testing.T) {
 	if err != nil || string(got) != want {
 		t.Errorf("%s is not what the code says: go test ./cmd/ashlar -run TestCommandsPage -commands.update (%v)", page, err)
 	}
+}
+
+// commandsPage is docs/commands.md.
+func commandsPage() string {
+	var b strings.Builder
+	all := tpm.Specification()
+	fmt.Fprintf(&b, `# The commands
+
+The %d commands of the TPM 2.0 Library Specification up to version 1.85; %d of them are supported. This page is what `+"`ashlar tpm commands`"+` prints (`+"`--json`"+` for a program), and a test holds it to the code.
+
+- **Since**: the version of the specification that brought it. 0x155 and 0x15B are also TPM2_MAC and TPM2_MAC_Start.
+- **Profiles**: which of null, default-v1, default-v2 and ashlar-v1 show it. What a profile does not show, and what is not supported, answers TPM_RC_COMMAND_CODE.
+- **Authorization**: the handles that need one, each with its role (Part 1, 19.2).
+- **Encrypted**: whose first parameter a session can encrypt.
+- **Attributes**: the bits of TPMA_CC that are set, besides the number of handles.
+
+`, len(all), len(tpm.Commands()))
+	fmt.Fprintf(&b, "| %s |\n|%s\n", strings.Join(commandHeads[:], " | "), strings.Repeat("---|", len(commandHeads)))
+	for _, c := range all {
+		row := commandRow(&c)
+		fmt.Fprintf(&b, "| %s |\n", strings.Join(row[:], " | "))
+	}
+	return b.String()
 }
 
 // TestProfilesPage: docs/profiles.md names every profile and attribute, and no
