@@ -37,7 +37,11 @@ Exit code 0: taken over. 1: refused, with the reason. 2: misuse.`,
 			"  ashlar tpm import ./old ./vm1 --key pwdfile=secret,mode=aes-256-cbc",
 		Args: two("SOURCE", "DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			path, err := importTPM(args[0], args[1], key)
+			k, err := foreignKey(key)
+			if err != nil {
+				return err
+			}
+			path, err := importTPM(args[0], args[1], k)
 			if err != nil {
 				return refuseMove(cmd, err)
 			}
@@ -53,11 +57,7 @@ Exit code 0: taken over. 1: refused, with the reason. 2: misuse.`,
 	return cmd
 }
 
-func importTPM(source, dir, key string) (string, error) {
-	k, err := foreignKey(key)
-	if err != nil {
-		return "", err
-	}
+func importTPM(source, dir string, k *swtpm.ForeignKey) (string, error) {
 	f, err := readStopped(source, k)
 	if err != nil {
 		return "", err
@@ -106,13 +106,17 @@ Exit code 0: written. 1: refused, with the reason. 2: misuse.`,
 			"  ashlar tpm export ./vm1 ./old/tpm2-00.permall --key pwdfile=secret,mode=aes-256-cbc",
 		Args: two("DIR", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := exportTPM(args[0], args[1], key, drop); err != nil {
+			k, err := foreignKey(key)
+			if err != nil {
+				return err
+			}
+			if err := exportTPM(args[0], args[1], k, drop); err != nil {
 				return refuseMove(cmd, err)
 			}
 			if asJSON {
 				return writeJSON(cmd.OutOrStdout(), map[string]string{"file": args[1]})
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "The TPM is in %s. Do not start it from %s again.\n", args[1], args[0])
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "The TPM is in %s. Do not start it from %s again.\n", args[1], args[0])
 			return err
 		},
 	}
@@ -122,15 +126,11 @@ Exit code 0: written. 1: refused, with the reason. 2: misuse.`,
 	return cmd
 }
 
-func exportTPM(dir, file, key string, drop bool) error {
-	k, err := foreignKey(key)
-	if err != nil {
-		return err
-	}
+func exportTPM(dir, file string, k *swtpm.ForeignKey, drop bool) error {
 	if _, err := os.Stat(dir); err != nil {
 		return err
 	}
-	_, err = locked(dir, func(d *store.Dir) (string, error) {
+	_, err := locked(dir, func(d *store.Dir) (string, error) {
 		b, err := swtpm.Export(d, engineConfig(), k, drop)
 		if err != nil {
 			return "", err
