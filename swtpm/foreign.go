@@ -26,11 +26,23 @@ type Foreign struct {
 	from                string // the file of the permanent state
 }
 
+// Wipe overwrites both states, which must not be used afterwards.
+func (f *Foreign) Wipe() {
+	clear(f.Permanent)
+	clear(f.Volatile)
+}
+
 // ReadForeign reads the state of a TPM of swtpm, which is left as it is: a
 // directory of its state files, which its permanent file stands for as well, or
 // the single file of its backend file://. key is nil for a state that is not
-// encrypted, and only then is such a state read.
+// encrypted, and only then is such a state read. What was decrypted before an error
+// is wiped; after none that is the caller's to do.
 func ReadForeign(path string, key *ForeignKey) (f Foreign, err error) {
+	defer func() {
+		if err != nil {
+			f.Wipe()
+		}
+	}()
 	if filepath.Base(path) == foreignName { // a running state may be beside it
 		path = filepath.Dir(path)
 	}
@@ -255,5 +267,6 @@ func Export(dir *store.Dir, cfg tpm.Config, key *ForeignKey, drop bool) ([]byte,
 	if err != nil {
 		return nil, err
 	}
+	defer clear(state)
 	return encodeForeign(state, key, cfg.Entropy)
 }

@@ -196,6 +196,7 @@ func (k *ForeignKey) open(b []byte) ([]byte, error) {
 	// The padding fills a block as long as the key.
 	n := int(plain[len(plain)-1])
 	if n == 0 || n > len(k.bytes) || !bytes.Equal(plain[len(plain)-n:], bytes.Repeat([]byte{byte(n)}, n)) {
+		clear(plain)
 		return nil, damaged("its padding is none")
 	}
 	return plain[:len(plain)-n], nil

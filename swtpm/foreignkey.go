@@ -14,6 +14,13 @@ import (
 // ForeignKey is the key of a state that swtpm has encrypted, 128 or 256 bits.
 type ForeignKey struct{ bytes []byte }
 
+// Wipe overwrites the key, which must not be used afterwards. There may be none.
+func (k *ForeignKey) Wipe() {
+	if k != nil {
+		clear(k.bytes)
+	}
+}
+
 // Lengths of keys in bytes.
 const (
 	shortKey = 16
@@ -78,7 +85,9 @@ func ParseForeignKey(file []byte, binary bool, mode ForeignMode) (*ForeignKey, e
 		if i := bytes.IndexAny(digits, " \t\r\n\v\f"); i >= 0 {
 			digits = digits[:i]
 		}
-		if key, err = hex.DecodeString(string(digits)); err != nil {
+		key = make([]byte, hex.DecodedLen(len(digits)))
+		defer clear(key)
+		if _, err := hex.Decode(key, digits); err != nil {
 			return nil, errors.New("the key is not written in hexadecimal digits")
 		}
 	}
@@ -101,7 +110,8 @@ func ForeignKeyOf(passphrase []byte, kdf string, mode ForeignMode) (*ForeignKey,
 		key, err = pbkdf2.Key(sha512.New, string(passphrase), []byte("swtpm"), 1000, size)
 	case "sha512":
 		sum := sha512.Sum512(passphrase)
-		key = sum[:size]
+		key = bytes.Clone(sum[:size])
+		clear(sum[:])
 	default:
 		err = fmt.Errorf("there is no kdf %q: there are pbkdf2 and sha512", kdf)
 	}

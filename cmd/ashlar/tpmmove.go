@@ -41,6 +41,7 @@ Exit code 0: taken over. 1: refused, with the reason. 2: misuse.`,
 			if err != nil {
 				return err
 			}
+			defer k.Wipe()
 			path, err := importTPM(args[0], args[1], k)
 			if err != nil {
 				return refuseMove(cmd, err)
@@ -62,6 +63,7 @@ func importTPM(source, dir string, k *swtpm.ForeignKey) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	defer f.Wipe()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
@@ -110,6 +112,7 @@ Exit code 0: written. 1: refused, with the reason. 2: misuse.`,
 			if err != nil {
 				return err
 			}
+			defer k.Wipe()
 			if err := exportTPM(args[0], args[1], k, drop); err != nil {
 				return refuseMove(cmd, err)
 			}
