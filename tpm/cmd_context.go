@@ -48,6 +48,9 @@ func (e *Engine) contextSave(c *call, _ *none, out *savedContext) tpm2.RC {
 		e.sealContext(x, &sess)
 		return tpm2.RCSuccess
 	}
+	if e.state.objectCount >= session.MaxNext {
+		return tpm2.RCTooManyContexts
+	}
 	e.state.objectCount++
 	x.Sequence, x.SavedHandle, x.Hierarchy = e.state.objectCount, savedObject, tpm2.Hierarchy(o.Hierarchy)
 	switch {

@@ -73,6 +73,33 @@ func TestObjectContext(t *testing.T) {
 	}
 }
 
+// TestLastContext: no context is saved behind the last number, at which only a
+// state of a hostile source can be, and the TPM lives on.
+func TestLastContext(t *testing.T) {
+	r := newRig(t, true)
+	object, sess := r.create(tpm2.RHOwner, eccSRK), r.startSession(tpm2.SEHMAC)
+	other := r.startSession(tpm2.SEHMAC)
+	r.e.state.objectCount = session.MaxNext - 1
+	r.e.state.sessions.SetNext(session.MaxNext - 1)
+	for _, h := range []tpm2.Handle{object, sess} {
+		saved := r.saveContext(h)
+		for _, late := range []tpm2.Handle{object, other} {
+			if late.IsSession() == h.IsSession() {
+				r.must(tpm2.RCTooManyContexts, tpm2.CCContextSave, []tpm2.Handle{late}, nil)
+			}
+		}
+		r.must(tpm2.RCSuccess, tpm2.CCContextLoad, nil, nil, saved)
+	}
+	e, err := Resume(r.cfg, r.durable, r.e.SaveVolatile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.state.objectCount = session.MaxNext + 1
+	if e.SaveVolatile() != nil {
+		t.Error("a number behind the last was saved")
+	}
+}
+
 // TestRestoredParent uses an object out of a context for what needs its parsed
 // key and its seed.
 func TestRestoredParent(t *testing.T) {

@@ -208,17 +208,22 @@ func TestImportRefuses(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	v, err := libtpms.DecodeVolatile(volatile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	v.Reset.ContextCounter = 1<<64 - 1 // the next context would have the number 0
-	b, err := v.Encode(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := ImportLibtpmsVolatile(cfg, here, b); !errors.Is(err, ErrForeign) {
-		t.Errorf("contexts without end: %v", err)
+	for name, change := range map[string]func(r *libtpms.Reset){
+		"sessions": func(r *libtpms.Reset) { r.ContextCounter = 1<<64 - 1 }, // the next context would have the number 0
+		"objects":  func(r *libtpms.Reset) { r.ObjectContextID = 1<<64 - 1 },
+	} {
+		v, err := libtpms.DecodeVolatile(volatile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(&v.Reset)
+		b, err := v.Encode(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ImportLibtpmsVolatile(cfg, here, b); !errors.Is(err, ErrForeign) {
+			t.Errorf("contexts of %s without end: %v", name, err)
+		}
 	}
 	if _, err := ImportLibtpmsVolatile(cfg, here, volatile[:len(volatile)-1]); !errors.Is(err, ErrForeign) {
 		t.Errorf("cut: %v", err)

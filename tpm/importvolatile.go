@@ -115,7 +115,7 @@ func (im *importer) reset(r *libtpms.Reset) {
 	im.require(n == 0 || n == s.audit.alg.DigestSize(), "the log of audited commands is of another algorithm")
 	s.audit.digest = r.AuditDigest
 	im.commits(r)
-	im.require(r.ContextCounter < 1<<63, "the number of contexts saved is none that there is")
+	im.require(r.ContextCounter <= session.MaxNext && r.ObjectContextID <= session.MaxNext, "the number of contexts saved is none that there is")
 	s.sessions.SetNext(r.ContextCounter)
 	for i, low := range r.Contexts {
 		if low <= libtpms.LoadedSessions {

@@ -72,11 +72,19 @@ func (e *Engine) walkPermanent(c *tpm2.Codec) {
 		c.Fail(tpm2.RCValue)
 	}
 	c.Bool(&e.state.established)
-	c.U64(&e.state.objectCount)
+	e.walkObjectCount(c)
 	c.U64(&e.state.resets)
 	c.U64(&e.state.generation)
 	c.U32(&e.state.algorithmSet)
 	c.U64(&e.state.firmware)
+}
+
+// walkObjectCount visits how many contexts of objects were saved.
+func (e *Engine) walkObjectCount(c *tpm2.Codec) {
+	c.U64(&e.state.objectCount)
+	if e.state.objectCount > session.MaxNext {
+		c.Fail(tpm2.RCValue)
+	}
 }
 
 // walkPresence visits the commands that need physical presence.
@@ -117,7 +125,7 @@ func (e *Engine) walkPair(c *tpm2.Codec) {
 // the permanent state changes without a Commit is here again.
 func (e *Engine) walkVolatile(c *tpm2.Codec) {
 	c.Bool(&e.state.established)
-	c.U64(&e.state.objectCount)
+	e.walkObjectCount(c)
 	c.Bool(&e.state.started)
 	c.Bool(&e.state.wasOrderly)
 	c.Bool(&e.state.hcrtm)

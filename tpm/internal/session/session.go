@@ -243,7 +243,8 @@ func (s *State) Flush(h tpm2.Handle) bool {
 }
 
 // Save marks a loaded session as saved, frees its slot and gives the id of its
-// context.
+// context. It gives TPM_RC_CONTEXT_GAP where the oldest one is too far behind, and
+// TPM_RC_TOO_MANY_CONTEXTS where no id is left.
 func (s *State) Save(h tpm2.Handle) (id uint64, rc tpm2.RC) {
 	sess := s.Get(h)
 	if sess == nil {
@@ -251,6 +252,9 @@ func (s *State) Save(h tpm2.Handle) (id uint64, rc tpm2.RC) {
 	}
 	if s.gapFull() {
 		return 0, tpm2.RCContextGap
+	}
+	if s.next >= MaxNext {
+		return 0, tpm2.RCTooManyContexts
 	}
 	id = s.next
 	if s.next++; s.next&ContextGap == 0 {

@@ -84,8 +84,9 @@ func walkFlags(c *tpm2.Codec, flags ...*bool) {
 	}
 }
 
-// maxNext keeps the ids of contexts from wrapping, which no TPM lives to see.
-const maxNext = 1 << 63
+// MaxNext is the largest id of a next context: with it none is saved any more, so
+// that ids never wrap. No TPM lives to see it.
+const MaxNext = 1<<63 - 1
 
 // WalkState visits what Shutdown(STATE) saves: which contexts may be loaded.
 // A loaded session counts as ended there; Startup sees to it.
@@ -98,7 +99,7 @@ func (s *State) WalkState(c *tpm2.Codec) {
 			c.Fail(tpm2.RCValue)
 		}
 	}
-	if s.next == 0 || s.next > maxNext {
+	if s.next == 0 || s.next > MaxNext {
 		c.Fail(tpm2.RCValue)
 	}
 }
