@@ -73,18 +73,24 @@ func importTPM(source, dir string, k *swtpm.ForeignKey) (string, error) {
 // readStopped reads a TPM of swtpm that does not run, which it would say by a lock
 // on the file ".lock" of its directory.
 func readStopped(source string, k *swtpm.ForeignKey) (f swtpm.Foreign, err error) {
+	info, err := os.Stat(source)
+	if err != nil {
+		return f, err
+	}
 	dir := source
-	if info, err := os.Stat(source); err == nil && !info.IsDir() {
+	if !info.IsDir() {
 		dir = filepath.Dir(source)
 	}
-	if _, err := os.Lstat(filepath.Join(dir, ".lock")); err != nil {
-		return swtpm.ReadForeign(source, k)
+	unlock, err := store.LockToRead(dir)
+	switch {
+	case errors.Is(err, store.ErrLocked):
+		return f, err
+	case err != nil:
+		return f, fmt.Errorf("%w: it cannot be seen whether the TPM runs; "+
+			"where it does not, copy its state to another directory, without the lock file, and import that", err)
 	}
-	_, err = locked(dir, func(*store.Dir) (string, error) {
-		f, err = swtpm.ReadForeign(source, k)
-		return "", err
-	})
-	return f, err
+	defer unlock()
+	return swtpm.ReadForeign(source, k)
 }
 
 func newTPMExportCmd() *cobra.Command {

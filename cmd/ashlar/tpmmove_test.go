@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -63,6 +64,45 @@ func TestImportOfRunning(t *testing.T) {
 	if code, complaint := ashlar(t, "tpm", "import", file, t.TempDir()); code != 0 {
 		t.Errorf("when it has stopped: %d: %s", code, complaint)
 	}
+}
+
+// TestImportFromReadOnly: a source on a file system that is mounted to be read is
+// taken over, and not while it runs from elsewhere.
+func TestImportFromReadOnly(t *testing.T) {
+	dir, _ := ofSwtpm(t)
+	running, err := store.OpenDir(dir, store.Options{})
+	if err == nil {
+		err = running.Lock(0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := filepath.Join(t.TempDir(), "there")
+	readOnly := func(command string) (string, error) {
+		out, err := exec.Command("unshare", "--user", "--map-root-user", "--mount", "sh", "-c",
+			`mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && `+command, dir, there).CombinedOutput()
+		return string(out), err
+	}
+	if out, err := readOnly(`! touch "$0"/.lock`); err != nil {
+		t.Skipf("no directory can be mounted to be read here: %v: %s", err, out)
+	}
+	if out, err := readOnly(`ashlar tpm import "$0" "$1"`); err == nil || !strings.Contains(out, "in use by another process") {
+		t.Errorf("while it runs: %v: %s", err, out)
+	}
+	running.Unlock()
+	if out, err := readOnly(`ashlar tpm import "$0" "$1"`); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// TestImportOfUnclear: where the lock cannot be asked, it is said what to do.
+func TestImportOfUnclear(t *testing.T) {
+	dir, _ := ofSwtpm(t)
+	if err := os.Symlink("elsewhere", filepath.Join(dir, ".lock")); err != nil {
+		t.Fatal(err)
+	}
+	there := t.TempDir()
+	mustRefuse(t, there, "copy its state to another directory", "tpm", "import", dir, there)
 }
 
 // TestImportOverAnother: a TPM of swtpm's is not hidden by another one, but is

@@ -74,21 +74,45 @@ func (d *Dir) tryLock() error {
 	if d.opt.NoLock || d.lock != nil {
 		return nil
 	}
-	path := filepath.Join(d.path, ".lock")
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o660)
+	f, err := lockFile(d.path, os.O_RDWR|os.O_CREATE, syscall.F_WRLCK)
 	if err != nil {
-		return fmt.Errorf("lock file %s cannot be opened: %w", path, errors.Unwrap(err))
-	}
-	l := syscall.Flock_t{Type: syscall.F_WRLCK, Whence: io.SeekStart}
-	if err := syscall.FcntlFlock(f.Fd(), setLock, &l); err != nil {
-		f.Close()
-		if err == syscall.EAGAIN || err == syscall.EACCES {
-			return fmt.Errorf("%w: %s", ErrLocked, d.path)
-		}
-		return fmt.Errorf("lock file %s cannot be locked: %w", path, err)
+		return err
 	}
 	d.lock = f
 	return nil
+}
+
+// lockFile opens the lock file of a directory and takes a lock on it.
+func lockFile(dir string, flags int, kind int16) (*os.File, error) {
+	path := filepath.Join(dir, ".lock")
+	f, err := os.OpenFile(path, flags|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o660)
+	if err != nil {
+		return nil, fmt.Errorf("lock file %s cannot be opened: %w", path, errors.Unwrap(err))
+	}
+	l := syscall.Flock_t{Type: kind, Whence: io.SeekStart}
+	if err := syscall.FcntlFlock(f.Fd(), setLock, &l); err != nil {
+		f.Close()
+		if err == syscall.EAGAIN || err == syscall.EACCES {
+			return nil, fmt.Errorf("%w: %s", ErrLocked, dir)
+		}
+		return nil, fmt.Errorf("lock file %s cannot be locked: %w", path, err)
+	}
+	return f, nil
+}
+
+// LockToRead keeps others from locking the directory at path until unlock is
+// called, and gives ErrLocked where one has. Other readers may do the same. It
+// writes nothing, so that the directory may be another user's or on a file system
+// that is mounted to be read; where there is no lock file, there is nothing to take.
+func LockToRead(path string) (unlock func() error, err error) {
+	f, err := lockFile(path, os.O_RDONLY, syscall.F_RDLCK)
+	if errors.Is(err, fs.ErrNotExist) {
+		return func() error { return nil }, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f.Close, nil
 }
 
 // Locked reports whether the lock is held (always, where it is not wanted).

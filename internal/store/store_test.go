@@ -166,6 +166,50 @@ func TestLock(t *testing.T) {
 	}
 }
 
+// TestLockToRead: readers lock out who writes and are locked out by him, but not by
+// each other, and make no file.
+func TestLockToRead(t *testing.T) {
+	dir := t.TempDir()
+	d, err := OpenDir(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func() func() error {
+		t.Helper()
+		unlock, err := LockToRead(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return unlock
+	}
+	read()()
+	if list, err := os.ReadDir(dir); err != nil || len(list) != 0 {
+		t.Errorf("it made %v, %v", list, err)
+	}
+	if err := d.Lock(0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LockToRead(dir); !errors.Is(err, ErrLocked) {
+		t.Errorf("while another writes: %v", err)
+	}
+	d.Unlock()
+	if err := os.Chmod(filepath.Join(dir, ".lock"), 0o400); err != nil {
+		t.Fatal(err)
+	}
+	one, two := read(), read()
+	os.Chmod(filepath.Join(dir, ".lock"), 0o600)
+	for _, unlock := range []func() error{one, two} {
+		if err := d.Lock(0); !errors.Is(err, ErrLocked) {
+			t.Errorf("while another reads: %v", err)
+		}
+		unlock()
+	}
+	if err := d.Lock(0); err != nil {
+		t.Errorf("after all have read: %v", err)
+	}
+	d.Unlock()
+}
+
 // TestLockOfSwtpm shows that our lock and that of Debian's swtpm exclude each
 // other.
 func TestLockOfSwtpm(t *testing.T) {
