@@ -144,41 +144,12 @@ func exportTPM(dir, file string, k *swtpm.ForeignKey, drop bool) error {
 		if err != nil {
 			return "", err
 		}
-		return "", writeNew(file, b)
+		return "", store.WriteNew(file, b)
 	})
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s is there already; it is left as it is", file)
+	}
 	return err
-}
-
-// writeNew makes a file that is whole or not there, and refuses where there is one.
-func writeNew(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".export-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Link(f.Name(), path); errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s is there already; it is left as it is", path)
-	} else if err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// syncDir makes the names in a directory durable: the state that a file was made
-// from may be deleted next.
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // locked holds a state directory while f works on it.

@@ -20,6 +20,7 @@ type disk struct {
 	failFor int               // how many operations fail from there on
 	late    bool              // it takes effect and then fails
 	full    bool              // no new blocks
+	noLinks bool              // it has no hard links
 }
 
 type inode struct {
@@ -70,6 +71,18 @@ func (d *disk) rename(from, to string) error {
 		return fs.ErrNotExist
 	}
 	return d.step(func() { d.names[to] = d.names[from]; delete(d.names, from) })
+}
+
+func (d *disk) link(from, to string) error {
+	switch {
+	case d.noLinks:
+		return errors.ErrUnsupported
+	case d.names[from] == nil:
+		return fs.ErrNotExist
+	case d.names[to] != nil:
+		return fs.ErrExist
+	}
+	return d.step(func() { d.names[to] = d.names[from] })
 }
 
 func (d *disk) remove(path string) error {

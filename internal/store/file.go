@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"sync"
 )
@@ -294,12 +295,16 @@ func (f *File) forget() {
 
 func (f *File) temporary() string { return f.path + ".tmp" }
 
-// cause leaves out the operation and path that the os package adds: the
+// cause leaves out the operation and paths that the os package adds: the
 // message names the file already.
 func cause(err error) error {
 	var p *fs.PathError
-	if errors.As(err, &p) {
+	var l *os.LinkError
+	switch {
+	case errors.As(err, &p):
 		return p.Err
+	case errors.As(err, &l):
+		return l.Err
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"syscall"
@@ -13,6 +14,7 @@ type filesystem interface {
 	open(path string) (file, error) // for reading and writing, must exist
 	create(path string, mode fs.FileMode) (file, error)
 	rename(from, to string) error
+	link(from, to string) error // fs.ErrExist where there is something at to
 	remove(path string) error
 	syncDir(path string) error
 }
@@ -38,7 +40,8 @@ func (osFS) create(path string, mode fs.FileMode) (file, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := f.Chmod(mode); err != nil { // whatever the umask says
+	// Whatever the umask says; where files have no modes, as on FAT, nobody can.
+	if err := f.Chmod(mode); err != nil && !errors.Is(err, syscall.EPERM) && !errors.Is(err, errors.ErrUnsupported) {
 		f.Close()
 		return nil, err
 	}
@@ -46,6 +49,7 @@ func (osFS) create(path string, mode fs.FileMode) (file, error) {
 }
 
 func (osFS) rename(from, to string) error { return os.Rename(from, to) }
+func (osFS) link(from, to string) error   { return os.Link(from, to) }
 func (osFS) remove(path string) error     { return os.Remove(path) }
 
 func (osFS) syncDir(path string) error {

@@ -1,0 +1,63 @@
+package store
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+)
+
+// WriteNew makes a file of its owner's that no program keeps a state in. When it
+// returns the file is durable. fs.ErrExist is in the error's chain where there is
+// one already, which is left as it is; after any other error there is none.
+func WriteNew(path string, b []byte) error { return writeNew(osFS{}, path, b) }
+
+func writeNew(fsys filesystem, path string, b []byte) error {
+	dir := filepath.Dir(path)
+	tmp := filepath.Join(dir, ".new-"+rand.Text())
+	err := fill(fsys, tmp, b)
+	if err == nil {
+		err = place(fsys, tmp, path)
+	}
+	_ = fsys.remove(tmp)
+	if err != nil {
+		return fmt.Errorf("%s cannot be written: %w", path, cause(err))
+	}
+	if err := fsys.syncDir(dir); err != nil {
+		_ = fsys.remove(path)
+		return fmt.Errorf("%s cannot be made durable: %w", path, cause(err))
+	}
+	return nil
+}
+
+// fill makes a file with durable content.
+func fill(fsys filesystem, path string, b []byte) error {
+	h, err := fsys.create(path, 0o600)
+	if err != nil {
+		return err
+	}
+	err = h.writeAt(b, 0)
+	if err == nil {
+		err = h.sync()
+	}
+	return errors.Join(err, h.close())
+}
+
+// place gives a file a name that is free. A file system without hard links (FAT,
+// 9p, some of FUSE) has no other operation for that which all systems know: there
+// an empty file takes the name first, and is replaced.
+func place(fsys filesystem, from, to string) error {
+	err := fsys.link(from, to)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	h, err := fsys.create(to, 0o600)
+	if err != nil {
+		return err
+	}
+	if err = errors.Join(h.close(), fsys.rename(from, to)); err != nil {
+		_ = fsys.remove(to)
+	}
+	return err
+}
