@@ -96,10 +96,7 @@ func parseBanks(list string) (banks []tpm2.AlgID, err error) {
 
 // manufacture makes a new TPM in dir and gives the path of its state.
 func manufacture(dir string, opt tpm.Options) (string, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
-	}
-	return locked(dir, func(d *store.Dir) (string, error) { return swtpm.Manufacture(d, engineConfig(), opt) })
+	return inDir(dir, func(d *store.Dir) (string, error) { return swtpm.Manufacture(d, engineConfig(), opt) })
 }
 
 // parseProfile reads a profile's name or its JSON.

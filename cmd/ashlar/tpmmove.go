@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -64,10 +65,7 @@ func importTPM(source, dir string, k *swtpm.ForeignKey) (string, error) {
 		return "", err
 	}
 	defer f.Wipe()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
-	}
-	return locked(dir, func(d *store.Dir) (string, error) { return swtpm.Import(d, engineConfig(), f) })
+	return inDir(dir, func(d *store.Dir) (string, error) { return swtpm.Import(d, engineConfig(), f) })
 }
 
 // readStopped reads a TPM of swtpm that does not run, which it would say by a lock
@@ -163,6 +161,47 @@ func locked(dir string, f func(*store.Dir) (string, error)) (string, error) {
 	}
 	defer func() { _ = d.Unlock() }()
 	return f(d)
+}
+
+// inDir is locked for a directory that need not be there: it is made, and where
+// f fails, what was made is taken away again.
+func inDir(dir string, f func(*store.Dir) (string, error)) (path string, err error) {
+	made, err := makeDirs(dir)
+	if err == nil {
+		path, err = locked(dir, func(d *store.Dir) (string, error) {
+			path, err := f(d)
+			if err != nil && len(made) != 0 {
+				err = errors.Join(err, d.Discard())
+			}
+			return path, err
+		})
+	}
+	if err != nil {
+		for _, dir := range slices.Backward(made) {
+			_ = os.Remove(dir) // it stays where another has put something into it
+		}
+	}
+	return path, err
+}
+
+// makeDirs makes a directory and those above it, and gives those that it made, the
+// deepest last.
+func makeDirs(path string) (made []string, err error) {
+	if _, err := os.Stat(path); err == nil {
+		return nil, nil
+	}
+	if above := filepath.Dir(path); above != path {
+		if made, err = makeDirs(above); err != nil {
+			return made, err
+		}
+	}
+	switch err := os.Mkdir(path, 0o700); {
+	case err == nil:
+		return append(made, path), nil
+	case !errors.Is(err, fs.ErrExist):
+		return made, err
+	}
+	return made, nil // another was quicker
 }
 
 // engineConfig is what an engine needs that moves a state, and runs nothing.

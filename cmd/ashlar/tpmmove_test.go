@@ -117,6 +117,37 @@ func TestImportOverAnother(t *testing.T) {
 	}
 }
 
+// TestRefusedLeavesNothing: what a refused import has made is gone, and what was
+// there is not.
+func TestRefusedLeavesNothing(t *testing.T) {
+	source := filepath.Join(t.TempDir(), "source")
+	junk := append([]byte{2, 1, 0, 10, 0, 0, 0, 0, 0, 20, 0, 1, 0, 0, 0, 4}, "junk"...) // as swtpm wraps it
+	if err := os.WriteFile(source, junk, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	here := t.TempDir()
+	var there []string // the deepest last
+	for _, name := range []string{"there", "there/above", "there/above/vm"} {
+		mustRefuse(t, here, "no state of libtpms", "tpm", "import", source, filepath.Join(here, "there/above/vm"))
+		for _, path := range there {
+			if _, err := os.Stat(path); err != nil {
+				t.Errorf("what was there is gone: %v", err)
+			}
+		}
+		path := filepath.Join(here, name)
+		if err := os.Mkdir(path, 0o700); err != nil {
+			t.Errorf("what was made is there: %v", err)
+		}
+		there = append(there, path)
+	}
+	file := filepath.Join(here, "there/above/vm/file")
+	os.WriteFile(file, nil, 0o600)
+	mustRefuse(t, here, "no state of libtpms", "tpm", "import", source, filepath.Dir(file))
+	if _, err := os.Stat(file); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestImportOfPlain: who gives a key expects a state that only its owner can have
 // written; one in clear is not that.
 func TestImportOfPlain(t *testing.T) {

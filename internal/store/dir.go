@@ -134,3 +134,14 @@ func (d *Dir) Unlock() error {
 	d.lock = nil
 	return err
 }
+
+// Discard removes the directory, whose lock is held, where there is nothing in it
+// but the lock file; it gives the lock up then.
+func (d *Dir) Discard() error {
+	list, err := os.ReadDir(d.path)
+	if err != nil || len(list) != 1 || !d.Locked() {
+		return err
+	}
+	// Whoever waits for the lock opens the file anew each time.
+	return errors.Join(os.Remove(filepath.Join(d.path, ".lock")), os.Remove(d.path), d.Unlock())
+}

@@ -166,6 +166,41 @@ func TestLock(t *testing.T) {
 	}
 }
 
+// TestDiscard removes a directory with nothing in it that is ours, and no other.
+func TestDiscard(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "dir")
+	if err := os.Mkdir(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f := open(t, path)
+	f.Load()
+	if _, err := f.Swap(0, sample(0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.dir.Discard(); err != nil || !f.dir.Locked() {
+		t.Errorf("with a state in it: locked %v, %v", f.dir.Locked(), err)
+	}
+	if _, _, err := f.Load(); err != nil {
+		t.Error(err)
+	}
+	f.Remove()
+	f.dir.Unlock()
+	if f.dir.Discard(); !exists(path) {
+		t.Error("it was removed without the lock")
+	}
+	if err := f.dir.Lock(0); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.dir.Discard(); err != nil || exists(path) || f.dir.Locked() {
+		t.Errorf("with nothing in it: locked %v, %v", f.dir.Locked(), err)
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
 // TestLockToRead: readers lock out who writes and are locked out by him, but not by
 // each other, and make no file.
 func TestLockToRead(t *testing.T) {
