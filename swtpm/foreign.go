@@ -192,7 +192,8 @@ func (s *states) taken() error {
 }
 
 // takeOver converts a state and keeps it. The volatile one comes first: without
-// the permanent one it is nothing, and the next time is like the first.
+// the permanent one it is nothing, and the next time is like the first. Where there
+// is no next time, errLone tells of it.
 func (s *states) takeOver(cfg tpm.Config, f Foreign) ([]byte, error) {
 	permanent, volatile, err := f.convert(cfg)
 	if err != nil {
@@ -206,7 +207,10 @@ func (s *states) takeOver(cfg tpm.Config, f Foreign) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return permanent, s.save(permanent)
+	if err := s.save(permanent); err != nil {
+		return nil, errors.Join(err, s.volatile.Remove())
+	}
+	return permanent, nil
 }
 
 // foreign reads the state that swtpm left in the directory; fs.ErrNotExist where

@@ -77,8 +77,19 @@ func (s *states) load() (b []byte, err error) {
 	return b, err
 }
 
+// errLone says that a volatile state is there without its permanent one, as after a
+// take-over that was cut off: a new TPM could not go on from it.
+var errLone = errors.New("it is the running state of a TPM that is not here: put that TPM's " + permanentName +
+	" beside it, or take the TPM over again where a take-over was cut off; remove this file only to have a new TPM here")
+
 // manufacture makes the state of a new TPM and keeps it.
 func (s *states) manufacture(cfg tpm.Config, opt tpm.Options) ([]byte, error) {
+	switch _, _, err := s.volatile.Load(); {
+	case err == nil:
+		return nil, fmt.Errorf("state file %s: %w", s.volatile.Path(), errLone)
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
 	b, err := tpm.Manufacture(cfg, opt)
 	if err != nil {
 		return nil, err
