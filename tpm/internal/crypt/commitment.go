@@ -29,6 +29,7 @@ func CommitmentSecret(curve tpm2.ECCCurve, nonce []byte, name tpm2.Name, count u
 		if c.isScalar(r) && !zeros(r[:c.size()/2+1]) {
 			return r, true
 		}
+		clear(r)
 	}
 	return nil, false
 }

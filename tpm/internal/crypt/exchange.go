@@ -58,7 +58,12 @@ func (c *Curve) exchange(a *bigmod.Nat, k, d []byte, b *bigmod.Nat, p, q *tpm2.E
 		return z, tpm2.RCNoResult
 	}
 	point := c.point(sum)
-	return c.multiply(&point, c.schnorr(c.scalar(k), a, c.scalar(d)).Bytes(c.order))
+	kn, dn := c.scalar(k), c.scalar(d)
+	n := c.schnorr(kn, a, dn)
+	scalar := n.Bytes(c.order)
+	defer clear(scalar)
+	wipe(kn, dn, n)
+	return c.multiply(&point, scalar)
 }
 
 // mqvValue is the associate value of a point by its x (SP 800-56A, 5.7.2.2): the

@@ -81,13 +81,15 @@ func Multiply(key *Key, point tpm2.ECCPoint) (tpm2.ECCPoint, tpm2.RC) {
 // 14.4). TPM_RC_ECC_POINT is for a key whose point is not on its curve,
 // TPM_RC_NO_RESULT for a random source that fails.
 func Ephemeral(key *Key, random io.Reader) (public, shared tpm2.ECCPoint, rc tpm2.RC) {
-	p := &key.Public
-	own, err := GenerateECC(random, p.Curve)
-	if err != nil {
+	c, ok := CurveOf(key.Public.Curve)
+	if !ok {
 		return public, shared, tpm2.RCNoResult
 	}
-	defer clear(own.d)
-	public = tpm2.ECCPoint{X: own.x, Y: own.y}
-	shared, rc = own.curve.multiply(&p.Point, own.d)
+	d, public, rc := c.drawPoint(random)
+	if rc != tpm2.RCSuccess {
+		return public, shared, rc
+	}
+	defer clear(d)
+	shared, rc = c.multiply(&key.Public.Point, d)
 	return public, shared, rc
 }

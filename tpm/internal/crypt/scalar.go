@@ -4,13 +4,24 @@ import (
 	"io"
 
 	"filippo.io/bigmod"
+
+	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
 // Arithmetic modulo the order of a curve, in constant time.
 
+// wipe overwrites numbers.
+func wipe(list ...*bigmod.Nat) {
+	for _, n := range list {
+		clear(n.Bits())
+	}
+}
+
 // isScalar reports whether a number of the curve's size is within 1 … order-1.
 func (c *Curve) isScalar(b []byte) bool {
-	n, err := bigmod.NewNat().SetBytes(b, c.order)
+	n := bigmod.NewNat()
+	defer wipe(n)
+	_, err := n.SetBytes(b, c.order)
 	return err == nil && n.IsZero() == 0
 }
 
@@ -24,6 +35,7 @@ func reduced(b []byte, m *bigmod.Modulus) *bigmod.Nat {
 	if err != nil {
 		panic("crypt: " + err.Error())
 	}
+	defer wipe(n)
 	return bigmod.NewNat().Mod(n, m)
 }
 
@@ -36,9 +48,22 @@ func (c *Curve) drawScalar(random io.Reader) ([]byte, error) {
 		return nil, err
 	}
 	m := modulus(minusOne(c.N))
-	scalar := reduced(wide, m).Bytes(m)
+	n := reduced(wide, m)
+	defer wipe(n)
+	scalar := n.Bytes(m)
 	addCounter(scalar, 1)
 	return scalar, nil
+}
+
+// drawPoint draws a number, which is the caller's to wipe, and multiplies the base
+// point by it.
+func (c *Curve) drawPoint(random io.Reader) ([]byte, tpm2.ECCPoint, tpm2.RC) {
+	k, err := c.drawScalar(random)
+	if err != nil {
+		return nil, tpm2.ECCPoint{}, tpm2.RCNoResult
+	}
+	p, rc := c.multiply(nil, k)
+	return k, p, rc
 }
 
 // inverse is 1/n modulo the order, 0 for 0.

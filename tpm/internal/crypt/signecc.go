@@ -36,24 +36,26 @@ func signECC(key *Key, sig tpm2.Signature, digest []byte, random io.Reader) (tpm
 		return sig, tpm2.RCScheme
 	}
 	d := c.scalar(key.ecc.d)
+	defer wipe(d)
 	for range signTries {
-		ephemeral, err := DeriveECC(random, c.ID)
-		if err != nil {
-			return sig, tpm2.RCNoResult
+		nonce, point, rc := c.drawPoint(random)
+		if rc != tpm2.RCSuccess {
+			return sig, rc
 		}
-		k, x := c.scalar(ephemeral.d), ephemeral.x
-		clear(ephemeral.d)
+		k := c.scalar(nonce)
+		clear(nonce)
 		var r, s *bigmod.Nat
 		switch sig.Alg {
 		case tpm2.AlgECSchnorr:
-			if r = c.challenge(sig.Hash, x, digest); r != nil {
+			if r = c.challenge(sig.Hash, point.X, digest); r != nil {
 				s = c.schnorr(k, r, d)
 			}
 		case tpm2.AlgSM2:
-			r, s = c.signSM2(k, d, x, digest)
+			r, s = c.signSM2(k, d, point.X, digest)
 		default:
-			r, s = c.signECDSA(k, d, x, digest)
+			r, s = c.signECDSA(k, d, point.X, digest)
 		}
+		wipe(k)
 		if r != nil && r.IsZero() == 0 && s.IsZero() == 0 {
 			sig.R, sig.S = r.Bytes(c.order), s.Bytes(c.order)
 			return sig, tpm2.RCSuccess
@@ -74,6 +76,7 @@ func SignECDAA(key *Key, hash tpm2.AlgID, r, digest []byte, random io.Reader) (t
 	}
 	c := key.ecc.curve
 	d, commitment := c.scalar(key.ecc.d), c.scalar(r)
+	defer wipe(d, commitment)
 	for range signTries {
 		nonce, err := c.drawScalar(random)
 		if err != nil {
@@ -109,18 +112,24 @@ func (c *Curve) challenge(hash tpm2.AlgID, x, digest []byte) *bigmod.Nat {
 func (c *Curve) signSM2(k, d *bigmod.Nat, x, digest []byte) (r, s *bigmod.Nat) {
 	r = c.scalar(digest).Add(c.scalar(x), c.order)
 	one := c.scalar([]byte{1})
-	if sum := c.product(one, r).Add(k, c.order); sum.IsZero() == 1 {
+	sum := c.product(one, r).Add(k, c.order)
+	if sum.IsZero() == 1 {
 		return sum, sum
 	}
-	s = c.product(one, k).Sub(c.product(r, d), c.order)
-	return r, s.Mul(c.inverse(one.Add(d, c.order)), c.order)
+	rd := c.product(r, d)
+	s = c.product(one, k).Sub(rd, c.order)
+	divisor := c.inverse(one.Add(d, c.order))
+	defer wipe(sum, rd, one, divisor)
+	return r, s.Mul(divisor, c.order)
 }
 
 // signECDSA is the end of FIPS 186-5, 6.4.1: r = x, s = (e + r·d)/k.
 func (c *Curve) signECDSA(k, d *bigmod.Nat, x, digest []byte) (r, s *bigmod.Nat) {
 	r = c.scalar(x)
 	s = c.schnorr(c.leftmost(digest), r, d)
-	return r, s.Mul(c.inverse(k), c.order)
+	divisor := c.inverse(k)
+	defer wipe(divisor)
+	return r, s.Mul(divisor, c.order)
 }
 
 // leftmost is the number that ECDSA makes of a digest: of its first bits, as

@@ -3,10 +3,13 @@ package crypt
 import (
 	"bytes"
 	"crypto/rand"
+	"io"
 	"testing"
+	"testing/iotest"
 
 	"filippo.io/bigmod"
 
+	"github.com/ashlar-cloud/ashlar/internal/entropy"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
@@ -170,6 +173,51 @@ func TestECDAA(t *testing.T) {
 		}
 		if _, rc := SignDigest(key, tpm2.SigScheme{Alg: tpm2.AlgECDAA, Hash: tpm2.AlgSHA1}, digest, rand.Reader); rc != tpm2.RCScheme {
 			t.Errorf("%v: without a commitment: %v", id, rc)
+		}
+	}
+}
+
+// TestNumbersWiped: numbers are wiped after their use, and neither the key nor the
+// commitment that they were made of is.
+func TestNumbersWiped(t *testing.T) {
+	for _, c := range curves() {
+		key := newTestKey(t, signing(storage(tpm2.AlgECC, 0, c.ID, tpm2.AlgSHA256, 128), tpm2.AlgNull, 0))
+		secret, r := bytes.Clone(key.ecc.d), bytes.Repeat([]byte{1}, c.size())
+		digest := make([]byte, 32)
+		for _, alg := range eccSchemes {
+			_, rc := SignDigest(key, tpm2.SigScheme{Alg: alg, Hash: tpm2.AlgSHA256}, digest, rand.Reader)
+			must(t, rc)
+		}
+		_, rc := SignECDAA(key, tpm2.AlgSHA256, r, digest, rand.Reader)
+		must(t, rc)
+		_, _, rc = TwoPhase(key, tpm2.AlgECMQV, r, key.Public.Point, key.Public.Point)
+		must(t, rc)
+		if !bytes.Equal(key.ecc.d, secret) || !bytes.Equal(r, bytes.Repeat([]byte{1}, c.size())) {
+			t.Errorf("%v: the key or the commitment was altered", c.ID)
+		}
+		a, b := c.scalar(secret), c.scalar(r)
+		if wipe(a, b); a.IsZero() == 0 || b.IsZero() == 0 {
+			t.Errorf("%v: a number is left", c.ID)
+		}
+	}
+}
+
+// TestEphemeral draws from the source that it is given, on every curve, and gives
+// what the key agrees on with the point.
+func TestEphemeral(t *testing.T) {
+	for _, c := range curves() {
+		key := newTestKey(t, signing(storage(tpm2.AlgECC, 0, c.ID, tpm2.AlgSHA256, 128), tpm2.AlgNull, 0))
+		public, shared, rc := Ephemeral(key, entropy.Replay(1))
+		must(t, rc)
+		again, _, rc := Ephemeral(key, entropy.Replay(1))
+		must(t, rc)
+		agreed, rc := Multiply(key, public)
+		must(t, rc)
+		if !bytes.Equal(agreed.X, shared.X) || !bytes.Equal(agreed.Y, shared.Y) || !bytes.Equal(again.X, public.X) {
+			t.Errorf("%v: %x and %x, of %x and %x", c.ID, agreed, shared, public, again)
+		}
+		if _, _, rc := Ephemeral(key, iotest.ErrReader(io.ErrUnexpectedEOF)); rc != tpm2.RCNoResult {
+			t.Errorf("%v: without a source: %v", c.ID, rc)
 		}
 	}
 }
