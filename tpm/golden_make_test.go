@@ -272,7 +272,7 @@ var damages = map[string]damage{
 	"bound": {"permanent", inSections(func(e *blob.Envelope) { e.Target[0] = 1 }),
 		"the state is bound to another instance by a migration: give it to that one"},
 	"volatile-other-instance": {"volatile", inSections(func(e *blob.Envelope) { e.Instance[0] ^= 1 }),
-		"the volatile state is another TPM's than the permanent one"},
+		errNotTogether.Error()},
 	"volatile-other-moment": {"volatile", inSections(func(e *blob.Envelope) { e.Find(0x0300).Data = bytes.Repeat([]byte{1}, 16) }),
 		ErrNotAPair.Error()},
 	"volatile-cut": {"volatile", func(b []byte) []byte { return b[:len(b)/2] }, "the volatile state: " + damaged + "it says "},

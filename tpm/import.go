@@ -299,7 +299,7 @@ func (im *importer) checkPrimes(what string, o *libtpms.Object) {
 }
 
 // errNotTogether says that a volatile state is another TPM's.
-var errNotTogether = errors.New("the volatile state is another TPM's than the permanent one")
+var errNotTogether = errors.New("the volatile state is another TPM's than the permanent one: " + together)
 
 // sameTPM reports whether the volatile state says the seeds of this TPM.
 func (e *Engine) sameTPM(v *libtpms.Volatile) bool {

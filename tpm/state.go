@@ -375,8 +375,10 @@ func load(cfg Config, permanent []byte) (*Engine, error) {
 
 // ErrNotAPair says that a volatile state does not belong to the permanent one:
 // the TPM has gone on since one of them was taken.
-var ErrNotAPair = errors.New("the volatile state is of another moment than the permanent one: " +
-	"give the two that were saved together, or start from the permanent one alone")
+var ErrNotAPair = errors.New("the volatile state is of another moment than the permanent one: " + together)
+
+// together is what to do about two states that are no pair.
+const together = "give the two that were saved together, or start from the permanent one alone"
 
 // Resume goes on where SaveVolatile was taken from a TPM with this permanent
 // state. Time and Clock advance by the time of day that has passed since.
@@ -390,7 +392,7 @@ func Resume(cfg Config, permanent, volatile []byte) (*Engine, error) {
 		return nil, fmt.Errorf("the volatile state: %w", err)
 	}
 	if env.Instance != e.instance {
-		return nil, errors.New("the volatile state is another TPM's than the permanent one")
+		return nil, errNotTogether
 	}
 	if err := e.decode(env, func(k sectionKind) bool { return k == pairKind }); err != nil {
 		return nil, fmt.Errorf("the volatile state: %w", err)
