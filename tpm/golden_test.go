@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -235,6 +236,35 @@ func TestDamagedStates(t *testing.T) {
 		}
 		if err == nil || !strings.HasPrefix(err.Error(), d.says) {
 			t.Errorf("%s: %v, want %s", name, err, d.says)
+		}
+	}
+}
+
+// TestImpossibleStates refuses states with a right digest that no TPM makes.
+func TestImpossibleStates(t *testing.T) {
+	cfg := Config{Clock: new(clock.Manual), Entropy: entropy.Replay(1)}
+	permanent := golden(t, "permanent")
+	noNull := func(e *blob.Envelope) { // the null hierarchy's seed and proof
+		s := e.Find(0x0201)
+		s.Data = append(make([]byte, 4), s.Data[2*(2+64):]...)
+	}
+	for name, c := range map[string]struct {
+		of     string
+		change func(*blob.Envelope)
+		tag    uint32
+	}{
+		"a Shutdown without a null hierarchy": {"state", noNull, 0x0206},
+		"a Startup without a null hierarchy":  {"volatile", noNull, 0x0306},
+	} {
+		b := inSections(c.change)(golden(t, c.of))
+		var err error
+		if c.of == "volatile" {
+			_, err = Resume(cfg, permanent, b)
+		} else {
+			_, err = New(cfg, b)
+		}
+		if want := fmt.Sprintf("section 0x%04x does not decode", c.tag); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", name, err, want)
 		}
 	}
 }

@@ -100,6 +100,15 @@ func (e *Engine) walkState(c *tpm2.Codec) {
 	c.U32(&e.state.clears)
 	c.Bool(&e.state.readOnly)
 	c.Bool(&e.state.foreign)
+	e.requireNull(c, e.state.orderly == shutdownState)
+}
+
+// requireNull refuses a state after Startup without the secrets of the null
+// hierarchy.
+func (e *Engine) requireNull(c *tpm2.Codec, started bool) {
+	if c.Decoding() && started && len(e.state.hierarchies.Null.Proof) == 0 {
+		c.Fail(tpm2.RCValue)
+	}
 }
 
 // moment says which permanent state a volatile one belongs to, and up to what
@@ -127,6 +136,7 @@ func (e *Engine) walkVolatile(c *tpm2.Codec) {
 	c.Bool(&e.state.established)
 	e.walkObjectCount(c)
 	c.Bool(&e.state.started)
+	e.requireNull(c, e.state.started)
 	c.Bool(&e.state.wasOrderly)
 	c.Bool(&e.state.hcrtm)
 	c.U32(&e.buffer)

@@ -140,8 +140,10 @@ func (s *State) Proof(h tpm2.Handle) []byte {
 // WalkPermanent visits what outlives power.
 func (s *State) WalkPermanent(c *tpm2.Codec) {
 	for _, h := range []*Hierarchy{&s.Owner, &s.Endorsement, &s.Platform} {
-		(*tpm2.Digest)(&h.Seed).Walk(c)
-		(*tpm2.Digest)(&h.Proof).Walk(c)
+		h.walkSecrets(c)
+		if len(h.Seed) == 0 {
+			c.Fail(tpm2.RCSize)
+		}
 	}
 	for _, h := range []*Hierarchy{&s.Owner, &s.Endorsement, &s.Lockout} {
 		h.walkAuth(c)
@@ -155,10 +157,10 @@ func (s *State) WalkPermanent(c *tpm2.Codec) {
 	}
 }
 
-// WalkState visits what Shutdown(STATE) saves besides.
+// WalkState visits what Shutdown(STATE) saves besides. The null hierarchy has no
+// secrets before the first Startup.
 func (s *State) WalkState(c *tpm2.Codec) {
-	(*tpm2.Digest)(&s.Null.Seed).Walk(c)
-	(*tpm2.Digest)(&s.Null.Proof).Walk(c)
+	s.Null.walkSecrets(c)
 	s.Null.walkLevel(c)
 	s.Platform.walkAuth(c)
 	for _, b := range []*bool{&s.Owner.Enabled, &s.Endorsement.Enabled, &s.Platform.Enabled, &s.PlatformNV} {
@@ -167,6 +169,15 @@ func (s *State) WalkState(c *tpm2.Codec) {
 	if c.Decoding() {
 		s.Null.PolicyAlg = tpm2.AlgNull
 		s.Null.Enabled, s.Lockout.Enabled = true, true
+	}
+}
+
+// walkSecrets visits the seed and the proof: both or none.
+func (h *Hierarchy) walkSecrets(c *tpm2.Codec) {
+	(*tpm2.Digest)(&h.Seed).Walk(c)
+	(*tpm2.Digest)(&h.Proof).Walk(c)
+	if n := len(h.Seed); (n != 0 || len(h.Proof) != 0) && (n != SeedSize || len(h.Proof) != ProofSize) {
+		c.Fail(tpm2.RCSize)
 	}
 }
 

@@ -94,6 +94,38 @@ func TestDamagedState(t *testing.T) {
 	}
 }
 
+// TestShortSecrets refuses a seed or a proof that is cut: keys and contexts derive
+// from them.
+func TestShortSecrets(t *testing.T) {
+	for _, n := range []int{0, 1, SeedSize - 1} {
+		for which := range 8 {
+			s, _ := started(t)
+			h := []*Hierarchy{&s.Owner, &s.Endorsement, &s.Platform, &s.Null}[which/2]
+			if h.Seed = h.Seed[:n]; which%2 == 1 {
+				h.Seed, h.Proof = make([]byte, SeedSize), h.Proof[:n]
+			}
+			c := tpm2.NewEncoder(nil)
+			s.WalkPermanent(&c)
+			s.WalkState(&c)
+			var r State
+			d := tpm2.NewDecoder(c.Output())
+			r.WalkPermanent(&d)
+			if r.WalkState(&d); d.RC() == tpm2.RCSuccess {
+				t.Errorf("a secret %d of %d bytes is taken", which, n)
+			}
+		}
+	}
+	// Before the first Startup there are none of the null hierarchy.
+	var s, r State
+	c := tpm2.NewEncoder(nil)
+	s.Platform.PolicyAlg = tpm2.AlgNull
+	s.WalkState(&c)
+	d := tpm2.NewDecoder(c.Output())
+	if r.WalkState(&d); d.RC() != tpm2.RCSuccess {
+		t.Errorf("a state before Startup: %v", d.RC())
+	}
+}
+
 func TestClear(t *testing.T) {
 	s, _ := started(t)
 	before := *s

@@ -104,7 +104,8 @@ func (s *State) Startup(orderly bool) {
 // run. The next protected authorization that is tried makes the power cycle
 // disorderly again.
 func (s *State) Shutdown(now uint64) {
-	s.waited.selfHeal, s.waited.authHeal = elapsed(now, s.selfHeal), elapsed(now, s.authHeal)
+	s.waited.selfHeal = min(elapsed(now, s.selfHeal), maxWait)
+	s.waited.authHeal = min(elapsed(now, s.authHeal), maxWait)
 	s.Used = false
 }
 
@@ -134,6 +135,11 @@ func (s *State) WalkVolatile(c *tpm2.Codec) {
 	c.U64(&selfHeal)
 	c.U64(&authHeal)
 	s.selfHeal, s.authHeal = int64(selfHeal), int64(authHeal)
+	for _, timer := range [...]int64{s.selfHeal, s.authHeal} {
+		if c.Decoding() && timer < -maxWait {
+			c.Fail(tpm2.RCValue)
+		}
+	}
 }
 
 // Waited gives how long the timers had run at the last Shutdown, in milliseconds.

@@ -151,3 +151,17 @@ func TestVolatile(t *testing.T) {
 		t.Errorf("%+v\n%+v", r, s)
 	}
 }
+
+// TestWalkRefuses reads timers that began before any there is.
+func TestWalkRefuses(t *testing.T) {
+	for _, timer := range []int64{-maxWait - 1, -1 << 63} {
+		for _, s := range []State{{selfHeal: timer}, {authHeal: timer}} {
+			c := tpm2.NewEncoder(nil)
+			s.WalkVolatile(&c)
+			d := tpm2.NewDecoder(c.Output())
+			if s.WalkVolatile(&d); d.RC() == tpm2.RCSuccess {
+				t.Errorf("a timer that began at %d is taken", timer)
+			}
+		}
+	}
+}

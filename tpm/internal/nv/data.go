@@ -48,14 +48,14 @@ func (s *State) Write(x *Index, offset int, data []byte) (durable bool) {
 }
 
 // Increment counts a counter up by one; one that was not written starts above
-// all that were ever deleted.
+// all that were ever deleted. None lives to see the last number, at which it stays.
 func (s *State) Increment(x *Index) (durable bool) {
 	first := !x.Is(tpm2.NVWritten)
 	n := s.maxCount
 	if !first {
 		n = x.count()
 	}
-	n++
+	n = max(n, n+1)
 	durable = s.Write(x, 0, binary.BigEndian.AppendUint64(nil, n))
 	// What is durable must lie between n and the last multiple that a power loss
 	// rounds up from.

@@ -229,6 +229,45 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// TestWalkRefuses reads states that no TPM has.
+func TestWalkRefuses(t *testing.T) {
+	for name, change := range map[string]func(*State){
+		"none of them":                         func(*State) {},
+		"data of an orderly Index not written": func(s *State) { s.Get(tpm2.NVIndexFirst + 1).Public.Attributes &^= tpm2.NVWritten },
+	} {
+		s := full(t)
+		change(&s)
+		c := tpm2.NewEncoder(nil)
+		s.WalkPermanent(&c)
+		s.WalkVolatile(&c)
+		var got State
+		d := tpm2.NewDecoder(c.Output())
+		got.WalkPermanent(&d)
+		got.WalkVolatile(&d)
+		if taken := d.RC() == 0; taken != (name == "none of them") {
+			t.Errorf("%s: taken %v", name, taken)
+		}
+	}
+}
+
+// TestLastCount: a counter at its end, at which only a state of a hostile source
+// can be, stays there.
+func TestLastCount(t *testing.T) {
+	s := full(t)
+	s.maxCount = 1<<64 - 1
+	for _, h := range []tpm2.Handle{tpm2.NVIndexFirst + 2, tpm2.NVIndexFirst + 3} {
+		for range 2 {
+			if h == tpm2.NVIndexFirst+2 {
+				s.Write(s.Get(h), 0, binary.BigEndian.AppendUint64(nil, 1<<64-1))
+			}
+			s.Increment(s.Get(h))
+			if n := again(&s, s.Get(h)).count(); n != 1<<64-1 {
+				t.Errorf("0x%x turned to %d", uint32(h), n)
+			}
+		}
+	}
+}
+
 // FuzzWalk reads any bytes as a state: what is taken must be such that later
 // commands find the sizes they rely on, and must write itself the same.
 func FuzzWalk(f *testing.F) {

@@ -1,6 +1,10 @@
 package nv
 
-import "github.com/ashlar-cloud/ashlar/tpm2"
+import (
+	"slices"
+
+	"github.com/ashlar-cloud/ashlar/tpm2"
+)
 
 // maxIndices is the number of Indices that there can be room for.
 const maxIndices = space / indexSize
@@ -92,6 +96,9 @@ func (s *State) WalkVolatile(c *tpm2.Codec) {
 		walkBytes(c, y.Data)
 		if !c.Decoding() {
 			continue
+		}
+		if !y.Is(tpm2.NVWritten) && slices.ContainsFunc(y.Data, func(b byte) bool { return b != 0 }) {
+			c.Fail(tpm2.RCValue)
 		}
 		if (y.Public.Attributes^x.Public.Attributes)&^changing != 0 || y.Public.Index != x.Public.Index {
 			c.Fail(tpm2.RCValue)

@@ -257,6 +257,11 @@ func TestWalkRefuses(t *testing.T) {
 		"no hash algorithm":                  func(s *State) { s.Loaded[0].AuthHash = tpm2.AlgNull },
 		"no nonce":                           func(s *State) { s.Loaded[0].NonceTPM = nil },
 		"a policy of another hash":           func(s *State) { s.Loaded[2].Policy.Digest = make(tpm2.Digest, 20) },
+		"a loaded number without a session":  func(s *State) { s.active[7].state = loaded },
+		"two contexts of one id":             func(s *State) { s.active[8], s.active[9] = slot{saved, 1}, slot{saved, 1} },
+		"an exclusive session that is gone":  func(s *State) { s.Exclusive = tpm2.HMACSessionFirst + 5 },
+		"an exclusive session beyond all":    func(s *State) { s.Exclusive = tpm2.HMACSessionFirst + MaxActive },
+		"an exclusive object":                func(s *State) { s.Exclusive = tpm2.TransientFirst },
 	} {
 		s := New()
 		usableSession(create(t, &s, false))

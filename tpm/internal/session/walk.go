@@ -1,6 +1,10 @@
 package session
 
-import "github.com/ashlar-cloud/ashlar/tpm2"
+import (
+	"slices"
+
+	"github.com/ashlar-cloud/ashlar/tpm2"
+)
 
 // Walk visits a session: the form inside a saved context and a suspended
 // instance.
@@ -93,9 +97,10 @@ const MaxNext = 1<<63 - 1
 func (s *State) WalkState(c *tpm2.Codec) {
 	c.U64(&s.next)
 	for i := range s.active {
-		c.U8((*uint8)(&s.active[i].state))
-		c.U64(&s.active[i].id)
-		if s.active[i].state > saved || s.active[i].state == saved && s.active[i].id >= s.next {
+		a := &s.active[i]
+		c.U8((*uint8)(&a.state))
+		c.U64(&a.id)
+		if a.state > saved || a.state == saved && (a.id >= s.next || slices.Contains(s.active[:i], *a)) {
 			c.Fail(tpm2.RCValue)
 		}
 	}
@@ -111,6 +116,9 @@ var freeSession = Session{AuthHash: tpm2.AlgNull, Symmetric: tpm2.SymDef{Alg: tp
 // sessions, and which of them is exclusive.
 func (s *State) WalkVolatile(c *tpm2.Codec) {
 	s.Exclusive.Walk(c)
+	if h := s.Exclusive; h != 0 && (!h.IsSession() || h.Index() >= MaxActive || s.active[h.Index()].state == free) {
+		c.Fail(tpm2.RCValue)
+	}
 	var seen [MaxActive]bool
 	for i := range s.Loaded {
 		sess := s.Loaded[i]
@@ -131,5 +139,10 @@ func (s *State) WalkVolatile(c *tpm2.Codec) {
 			seen[h.Index()] = true
 		}
 		s.Loaded[i] = sess
+	}
+	for i := range s.active {
+		if c.Decoding() && s.active[i].state == loaded && !seen[i] {
+			c.Fail(tpm2.RCValue)
+		}
 	}
 }

@@ -181,7 +181,9 @@ func (s *Countdowns) WalkState(c *tpm2.Codec) {
 // WalkVolatile visits what a suspended instance needs besides.
 func (s *Countdowns) WalkVolatile(c *tpm2.Codec) {
 	s.walk(c, func(d *Countdown) {
-		c.U64(&d.end)
+		if c.U64(&d.end); c.Decoding() && d.end > lastTime+stopped*1000 {
+			c.Fail(tpm2.RCValue)
+		}
 		c.Bool(&d.Stopped)
 		c.Bool(&d.Signaled)
 		c.Bool(&d.updated)

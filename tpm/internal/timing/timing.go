@@ -3,6 +3,7 @@
 package timing
 
 import (
+	"math"
 	"time"
 
 	"github.com/ashlar-cloud/ashlar/tpm2"
@@ -44,9 +45,14 @@ func (s *State) Update(now time.Duration) uint64 {
 	return d
 }
 
+// lastTime is the largest Time, in milliseconds. No TPM lives to see it, nor the
+// last Clock: there they stay.
+const lastTime = 1 << 62
+
 // advance counts d milliseconds.
 func (s *State) advance(d uint64) {
-	s.Time += d
+	s.Time = min(s.Time+min(d, lastTime), lastTime)
+	d = min(d, math.MaxUint64-s.Clock)
 	if (s.Clock+d)/UpdateInterval > s.Clock/UpdateInterval {
 		s.Safe = true
 	}
@@ -115,7 +121,9 @@ func (s *State) WalkState(c *tpm2.Codec) { c.U32(&s.RestartCount) }
 func (s *State) WalkVolatile(c *tpm2.Codec) {
 	c.U64(&s.Clock)
 	c.Bool(&s.Safe)
-	c.U64(&s.Time)
+	if c.U64(&s.Time); c.Decoding() && s.Time > lastTime {
+		c.Fail(tpm2.RCValue)
+	}
 	faster := uint32(s.faster)
 	c.U32(&faster)
 	c.U64(&s.carry)

@@ -3,6 +3,8 @@ package timing
 import (
 	"testing"
 	"time"
+
+	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
 func TestClockAndTime(t *testing.T) {
@@ -48,5 +50,46 @@ func TestSafe(t *testing.T) {
 	s.Clear()
 	if s.Clock != 0 || s.ResetCount != 0 || s.RestartCount != 0 || !s.Safe {
 		t.Errorf("after Clear: %+v", s)
+	}
+}
+
+// TestLastTime: clocks at their end, at which only a state of a hostile source can
+// be, stay there.
+func TestLastTime(t *testing.T) {
+	s := Manufacture()
+	s.Clock, s.Time = 1<<64-2, lastTime-1
+	for range 2 {
+		s.Resume(0, 1<<63-1)
+		if s.Clock != 1<<64-1 || s.Time != lastTime {
+			t.Errorf("Clock turned to %d, Time to %d", s.Clock, s.Time)
+		}
+	}
+}
+
+// TestWalkRefuses reads times that no TPM has.
+func TestWalkRefuses(t *testing.T) {
+	for name, change := range map[string]func(*State){
+		"none of them":           func(s *State) { s.Clock, s.Time = 1<<64-1, lastTime },
+		"a Time behind the last": func(s *State) { s.Time = lastTime + 1 },
+		"a rate that is not":     func(s *State) { s.faster = maxShift + 1 },
+	} {
+		s := Manufacture()
+		change(&s)
+		c := tpm2.NewEncoder(nil)
+		s.WalkVolatile(&c)
+		var got State
+		d := tpm2.NewDecoder(c.Output())
+		got.WalkVolatile(&d)
+		if taken := d.RC() == tpm2.RCSuccess; taken != (name == "none of them") {
+			t.Errorf("%s: taken %v", name, taken)
+		}
+	}
+	timers := Countdowns{idle()}
+	timers.timers[3].end = 1<<64 - 1
+	c := tpm2.NewEncoder(nil)
+	timers.WalkVolatile(&c)
+	d := tpm2.NewDecoder(c.Output())
+	if timers.WalkVolatile(&d); d.RC() == tpm2.RCSuccess {
+		t.Error("a countdown to the end of time is taken")
 	}
 }
