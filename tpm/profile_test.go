@@ -75,6 +75,9 @@ func TestProfileRefusals(t *testing.T) {
 		{customAlgorithms(algorithmsWithout("", "rsa-min-size=x")), "from 0 to 4096"},
 		{customAlgorithms(algorithmsWithout("", "rsa-min-size=4097")), "from 0 to 4096"},
 		{customAlgorithms(algorithmsWithout("", "hmac-min-key-size=1025")), "from 0 to 1024"},
+		{customAlgorithms(algorithmsWithout("", "aes-min-size=257")), "leaves no key size of aes"},
+		{customAlgorithms(algorithmsWithout("", "tdes-min-size=256")), "leaves no key size of tdes"},
+		{`{"Name":"custom","StateFormatLevel":7,"Algorithms":"` + algorithmsWithout("", "rsa-min-size=4096") + `"}`, "leaves no key size of rsa"},
 		{customAlgorithms(algorithmsWithout("", "rsa-min-size=2048,aes-min-size=256")), "an RSA 2048 endorsement key has AES 128"},
 		{`{"Name":"custom","StateFormatLevel":6,"Algorithms":"hmac-min-key-size=112"}`, "needs StateFormatLevel 7, but its own is 6"},
 		{`{"Name":"custom","StateFormatLevel":6,"Attributes":"pct"}`, "needs StateFormatLevel 7, but its own is 6"},
@@ -83,6 +86,8 @@ func TestProfileRefusals(t *testing.T) {
 		{customCommands("0x11f-0x1a1"), "from 0x11f to 0x1a0"},
 		{customCommands("0x122-0x11f"), "from 0x11f to 0x1a0"},
 		{customCommands("all"), "from 0x11f to 0x1a0"},
+		{customCommands("0x11_f"), "from 0x11f to 0x1a0"},
+		{customCommands("0b100011111"), "from 0x11f to 0x1a0"},
 		{customCommands("0x123"), "no such command"},
 		{customCommands("0x12f"), "which its host replaces"},
 		{customCommands("0x11f-0x122"), "leaves out the command HierarchyChangeAuth (0x129)"},
@@ -92,6 +97,17 @@ func TestProfileRefusals(t *testing.T) {
 		_, err := ParseProfile([]byte(c.text))
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%.80s: %v, want %q", c.text, err, c.want)
+		}
+	}
+	// What libtpms has taken comes over.
+	for _, text := range []string{`{"Name":"custom:müll","StateFormatLevel":2,"Description":"für C:\dir"}`,
+		`{"Name":"custom","StateFormatLevel":7,"Algorithms":"` + algorithmsWithout("", "rsa-min-size=4096") + `"}`,
+		`{"Name":"custom","StateFormatLevel":2,"Description":"` + strings.Repeat("é", 124) + "\xc3\"}"} {
+		p, err := RestoreProfile([]byte(text))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+		} else if again, err := RestoreProfile(p.JSON()); err != nil || !bytes.Equal(again.JSON(), p.JSON()) {
+			t.Errorf("%s comes back as %v: %v", p.JSON(), again, err)
 		}
 	}
 	if _, err := RestoreProfile([]byte(`{"Name":"custom"}`)); err == nil || !strings.Contains(err.Error(), "no StateFormatLevel") {

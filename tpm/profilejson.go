@@ -48,15 +48,42 @@ func (f profileFields) choose() (*Profile, error) {
 	if f.level != 0 && f.level < levelCustom {
 		return nil, fmt.Errorf("the profile's StateFormatLevel %d is below the smallest, %d", f.level, levelCustom)
 	}
-	return newProfile(f.withDefaults(b))
+	p, err := newProfile(f.withDefaults(b))
+	if err != nil {
+		return nil, err
+	}
+	return p, p.checkSizes()
 }
+
+// checkSizes refuses a choice of smallest sizes that leaves an algorithm without
+// a key, which libtpms lets pass.
+func (p *Profile) checkSizes() error {
+	if len(p.impl.RSABits) == 0 {
+		return noSize(tpm2.AlgRSA)
+	}
+	for _, c := range p.impl.Ciphers {
+		if len(c.KeyBits) == 0 {
+			return noSize(c.Alg)
+		}
+	}
+	return nil
+}
+
+func noSize(alg tpm2.AlgID) error { return fmt.Errorf("the profile leaves no key size of %s", alg) }
 
 // RestoreProfile reads a profile as a state holds it, this program's or
 // libtpms': what Profile.JSON gave. Empty text stands for null, since a state
-// of libtpms 0.9 has none.
+// of libtpms 0.9 has none. Characters that libtpms takes and ParseProfile does
+// not, in words for people, become question marks.
 func RestoreProfile(text []byte) (*Profile, error) {
 	if len(text) == 0 {
 		return nullProfile, nil
+	}
+	text = bytes.Clone(text)
+	for i, c := range text {
+		if c > '~' || c == '\\' {
+			text[i] = '?'
+		}
 	}
 	f, err := parseProfileJSON(text)
 	if err != nil {

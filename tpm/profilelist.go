@@ -340,13 +340,22 @@ func parseRange(item string) (first, last tpm2.CC, err error) {
 	if !isRange {
 		high = low
 	}
-	a, errA := strconv.ParseUint(low, 0, 32)
-	b, errB := strconv.ParseUint(high, 0, 32)
+	a, errA := parseCode(low)
+	b, errB := parseCode(high)
 	if errA != nil || errB != nil || a > b || tpm2.CC(a) < firstCC || tpm2.CC(b) > lastCC {
 		return 0, 0, fmt.Errorf("the profile names the commands %q: it takes codes and ranges from 0x%x to 0x%x, "+
 			"such as 0x11f-0x122", item, uint32(firstCC), uint32(lastCC))
 	}
 	return tpm2.CC(a), tpm2.CC(b), nil
+}
+
+// parseCode reads a number as C does: not by all of Go's notations, since libtpms
+// may be given the list.
+func parseCode(s string) (uint64, error) {
+	if strings.ContainsAny(s, "_oO") || strings.HasPrefix(s, "0b") || strings.HasPrefix(s, "0B") {
+		return 0, strconv.ErrSyntax
+	}
+	return strconv.ParseUint(s, 0, 32)
 }
 
 // String is parseCommands' inverse.
