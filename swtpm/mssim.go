@@ -98,21 +98,33 @@ func (s *simConn) platform() error {
 		if !s.host.On() {
 			known = s.host.PowerOn(false) == OK
 		}
+	case simPowerOff, simReset, simRestart, simCancelOn, simCancelOff, simNVOn, simNVOff, simPhysPresOn, simPhysPresOff:
+		if s.host.On() {
+			known = s.signal(cmd)
+		}
+	default:
+		known = s.hash(cmd)
+	}
+	return s.finish(cmd, known)
+}
+
+// signal acts on a signal of the platform, which means nothing without power;
+// false where it failed.
+func (s *simConn) signal(cmd uint32) bool {
+	switch cmd {
 	case simPowerOff:
 		s.host.Cut()
 	case simReset, simRestart:
 		s.host.Cut()
-		known = s.host.PowerOn(false) == OK
+		return s.host.PowerOn(false) == OK
 	case simCancelOn, simCancelOff:
 		s.host.HoldCancel(cmd == simCancelOn)
 	case simNVOn, simNVOff:
 		s.host.SetNV(cmd == simNVOn)
 	case simPhysPresOn, simPhysPresOff:
 		s.host.SetPhysicalPresence(cmd == simPhysPresOn)
-	default:
-		known = s.hash(cmd)
 	}
-	return s.finish(cmd, known)
+	return true
 }
 
 // finish acknowledges a command with 0, or one that failed with 1 and the end
@@ -134,18 +146,20 @@ func (s *simConn) finish(cmd uint32, done bool) error {
 }
 
 // hash acts on the commands that both ports take; false where cmd is none of
-// them or failed.
+// them or failed. They too mean nothing without power.
 func (s *simConn) hash(cmd uint32) bool {
+	r := Fail
 	switch cmd {
 	case simHashStart:
-		return s.host.HashStart() == OK
+		r = s.host.HashStart()
 	case simHashData:
-		data, err := s.readBytes()
-		return err == nil && s.host.HashData(data) == OK
+		if data, err := s.readBytes(); err == nil {
+			r = s.host.HashData(data)
+		}
 	case simHashEnd:
-		return s.host.HashEnd() == OK
+		r = s.host.HashEnd()
 	}
-	return false
+	return r == OK || r == BadOrdinal
 }
 
 // send runs a TPM command: u8 locality, u32 length, command.

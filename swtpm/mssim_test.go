@@ -137,6 +137,25 @@ func TestSimulatorPresence(t *testing.T) {
 	s.send("00", ppCommands, 0x990)
 }
 
+// TestSimulatorWithoutPower: what comes without power is taken, and does nothing.
+func TestSimulatorWithoutPower(t *testing.T) {
+	s := newSimRig(t)
+	s.signal(simReset, simPowerOff, simHashStart, simHashEnd, simPhysPresOn, simCancelOn, simNVOff)
+	for _, c := range []net.Conn{s.platform, s.command} {
+		if got := exchange(t, c, unhex("00000006 00000004 61626364"), 4); word(got) != 0 {
+			t.Fatalf("HASH_DATA: %x", got)
+		}
+	}
+	s.send("00", startupClear, 0x101) // it has no power still
+	s.signal(simPowerOn)
+	s.send("00", startupClear, 0)
+	s.send("00", "8002 00000023 0000012d 4000000c 00000009 40000009 0000010000 00000000 00000000", 0x990)
+	s.send("00", "8001 0000000b 00000143 00", 0) // SelfTest, which could be cancelled
+	if rsp := s.send("00", "8001 00000014 0000017e 00000001 000b 03 010000", 0); !bytes.Contains(rsp, sha256Of(0)) {
+		t.Errorf("PCR 0: %x", rsp)
+	}
+}
+
 func TestSimulatorHash(t *testing.T) {
 	s := newSimRig(t)
 	s.signal(simPowerOn, simHashStart)
