@@ -242,10 +242,22 @@ func TestFiles(t *testing.T) {
 // TestDaemon checks that the parent returns when the daemon can be reached.
 func TestDaemon(t *testing.T) {
 	dir := shortDir(t)
-	_, errs, code := output(t, "socket", "--tpm2", "--tpmstate", "dir="+dir, "-d",
+	profile, err := os.CreateTemp(dir, "profile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer profile.Close()
+	if _, err := profile.WriteAt([]byte(`{"Name":"default-v1"}`), 0); err != nil {
+		t.Fatal(err)
+	}
+	cmd := swtpmCommand(t, "socket", "--tpm2", "--tpmstate", "dir="+dir, "-d", "--profile", "fd=3", "--flags", "not-need-init",
 		"--pid", "file="+join(dir, "pid"), "--ctrl", "type=unixio,path="+join(dir, "c"))
-	if code != 0 {
-		t.Fatalf("exit code %d: %s", code, errs)
+	cmd.ExtraFiles = []*os.File{profile}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if i := profileInfo(t, "--tpmstate", "dir="+dir); i.ActiveProfile.Name != "default-v1" {
+		t.Errorf("the daemon has the profile %s", i.ActiveProfile.Name)
 	}
 	c, err := net.Dial("unix", join(dir, "c"))
 	if err != nil {
@@ -268,7 +280,7 @@ func TestDaemon(t *testing.T) {
 		t.Errorf("SHUTDOWN: %v", err)
 	}
 
-	_, errs, code = output(t, "socket", "--tpm2", "--tpmstate", "dir="+dir+"/absent", "-d",
+	_, errs, code := output(t, "socket", "--tpm2", "--tpmstate", "dir="+dir+"/absent", "-d",
 		"--ctrl", "type=unixio,path="+join(dir, "c"))
 	if code != 1 || !strings.Contains(errs, "absent") {
 		t.Errorf("a daemon that cannot start: exit code %d, %q", code, errs)
