@@ -8,6 +8,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/ashlar-cloud/ashlar/tpm"
 )
 
 // TestControlStates checks which commands are refused while the TPM is off,
@@ -146,6 +148,17 @@ func TestControlInfoInParts(t *testing.T) {
 	if err := json.Unmarshal(bytes.TrimRight(text, "\x00"), &v); err != nil || len(text) <= maxInfo ||
 		v.ActiveProfile.Name != "null" || len(v.AvailableProfiles) != 5 {
 		t.Errorf("%d bytes, %+v: %v", len(text), v, err)
+	}
+}
+
+// TestInfoIsPlain: what is given out is what libtpms gives, which escapes nothing.
+func TestInfoIsPlain(t *testing.T) {
+	p, err := tpm.ParseProfile([]byte(`{"Name":"custom:<a>","Description":"this & that"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := Info(InfoProfile, p); string(got) != `{"ActiveProfile":`+string(p.JSON())+`}` {
+		t.Errorf("%s", got)
 	}
 }
 

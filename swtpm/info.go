@@ -1,6 +1,7 @@
 package swtpm
 
 import (
+	"bytes"
 	"encoding/json"
 
 	"github.com/ashlar-cloud/ashlar/tpm"
@@ -84,11 +85,13 @@ func Info(flags uint64, p *tpm.Profile) []byte {
 			i.Profiles = append(i.Profiles, p.JSON())
 		}
 	}
-	b, err := json.Marshal(i)
-	if err != nil { // cannot happen: strings and integers only
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)              // as in libtpms
+	if err := enc.Encode(i); err != nil { // cannot happen: strings and integers only
 		return []byte("{}")
 	}
-	return b
+	return bytes.TrimSpace(b.Bytes())
 }
 
 const (

@@ -32,11 +32,14 @@ func parseParams(option, s string, known ...string) (params, error) {
 }
 
 // split takes an option's value apart at its commas, but for those in a value
-// that is a JSON object.
+// that is a JSON object. A string there may hold braces.
 func split(s string) (parts []string) {
-	depth, start := 0, 0
+	depth, start, quoted := 0, 0, false
 	for i := range len(s) {
 		switch {
+		case depth > 0 && s[i] == '"':
+			quoted = !quoted
+		case quoted:
 		case s[i] == '{' && (depth > 0 || i > start && s[i-1] == '='):
 			depth++
 		case s[i] == '}' && depth > 0:

@@ -21,6 +21,7 @@ func features() []string {
 		"tpm-send-command-header",
 		"flags-opt-startup",
 		"flags-opt-disable-auto-shutdown",
+		"ctrl-opt-terminate",
 		"cmdarg-print-states",
 		"cmdarg-migration",
 		"cmdarg-profile",
@@ -29,6 +30,7 @@ func features() []string {
 		"cmdarg-print-info",
 		"nvram-backend-dir",
 		"tpmstate-opt-lock",
+		"tpmstate-dir-backend-opt-fsync",
 		"systemd-notify",
 	}
 	for _, bits := range nullProfile().KeySizes(tpm2.AlgRSA) {
