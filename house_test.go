@@ -63,6 +63,7 @@ var lattice = []line{
 	{6, "agent", []string{"tpm2", "rats", "measurement/", "identity", "verifier/", "keybroker", "swtpm",
 		"github.com/google/go-tpm", "github.com/go-jose/go-jose/v4"}},
 	{7, "cmd/swtpm", with("tpm2", "tpm", "swtpm", "golang.org/x/sys")},
+	{7, "cmd/swtpm_setup", []string{"*"}},
 	{7, "cmd/ashlar", []string{"*"}},
 }
 

@@ -14,9 +14,6 @@ import (
 	"runtime/debug"
 )
 
-// version is that of the program; features, not versions, tell what it can do.
-const version = "0.1.0"
-
 func main() {
 	// A TPM is small and mostly waits: collect early, so that thousands of
 	// them fit a machine.

@@ -11,7 +11,7 @@ import (
 )
 
 func printVersion() {
-	fmt.Printf("TPM emulator version %s, Ashlar; it speaks swtpm's protocol\n", version)
+	fmt.Printf("TPM emulator version %s, Ashlar; it speaks swtpm's protocol\n", swtpm.Version)
 }
 
 // features are the verbs of swtpm(8) for what this program can do.
@@ -51,7 +51,7 @@ func printCapabilities() {
 		"\"algorithms\": { \"canbedisabled\": \"%s\", \"implemented\": \"%s\" }, "+
 		"\"commands\": { \"canbedisabled\": \"%s\", \"implemented\": \"%s\" } }, \"version\": \"%s\" }\n",
 		quoted(features()), quoted(names), algs.CanBeDisabled, algs.Implemented,
-		commands.CanBeDisabled, commands.Implemented, version)
+		commands.CanBeDisabled, commands.Implemented, swtpm.Version)
 }
 
 // quoted is a list of strings as the items of a JSON array.

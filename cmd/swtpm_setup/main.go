@@ -1,0 +1,54 @@
+// Command swtpm_setup stands in for the tools that come with swtpm and that no
+// guest reaches. It is one program by several names: what it is called by says
+// which tool it is.
+//
+// Exit codes: 0 when it is done, 1 otherwise, with the reason on standard
+// error, or in the log file where one was given.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// A tool reads its command line without the name it was called by. What it
+// prints for people and programs goes to out; why it failed is its error.
+type tool func(args []string, out, errs io.Writer) error
+
+// tools are the names that this program is called by.
+func tools() map[string]tool {
+	return map[string]tool{}
+}
+
+// errSaid is a tool's error that its log file has already.
+var errSaid = errors.New("the reason is in the log file")
+
+func main() {
+	os.Exit(dispatch(tools(), os.Args, os.Stdout, os.Stderr))
+}
+
+// dispatch runs the tool that the program was called as and gives its exit code.
+func dispatch(tools map[string]tool, args []string, out, errs io.Writer) int {
+	called := "swtpm_setup"
+	if len(args) > 0 {
+		called, args = filepath.Base(args[0]), args[1:]
+	}
+	run, known := tools[called]
+	if !known {
+		fmt.Fprintf(errs, "%s is none of the names of this program: call it %s\n", called, strings.Join(slices.Sorted(maps.Keys(tools)), " or "))
+		return 1
+	}
+	switch err := run(args, out, errs); {
+	case err == nil:
+		return 0
+	case !errors.Is(err, errSaid):
+		fmt.Fprintf(errs, "%s: %v\n", called, err)
+	}
+	return 1
+}
