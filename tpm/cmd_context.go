@@ -45,7 +45,7 @@ func (e *Engine) contextSave(c *call, _ *none, out *savedContext) tpm2.RC {
 			return rc
 		}
 		x.Sequence, x.SavedHandle, x.Hierarchy = id, h, tpm2.Hierarchy(tpm2.RHNull)
-		e.sealContext(x, &sess)
+		e.sealContext(x, session.InContext{Session: &sess})
 		return tpm2.RCSuccess
 	}
 	if e.state.objectCount >= session.MaxNext {
@@ -73,7 +73,7 @@ func (e *Engine) contextLoad(c *call, in *savedContext, _ *none) tpm2.RC {
 	o := new(object.Object)
 	if rc := e.openContext(x, o); rc != tpm2.RCSuccess {
 		if o = e.foreignObject(x); o == nil {
-			return rc.P(1)
+			return rc
 		}
 	}
 	if !e.hierarchyOn(o.Hierarchy) {
@@ -85,15 +85,12 @@ func (e *Engine) contextLoad(c *call, in *savedContext, _ *none) tpm2.RC {
 }
 
 func (e *Engine) loadSession(c *call, x *tpm2.Context) tpm2.RC {
-	var sess session.Session
-	if rc := e.openContext(x, &sess); rc != tpm2.RCSuccess {
+	sess := session.Session{Handle: x.SavedHandle}
+	if rc := e.openContext(x, session.InContext{Session: &sess}); rc != tpm2.RCSuccess {
 		var foreign bool
 		if sess, foreign = e.foreignSession(x); !foreign {
-			return rc.P(1)
+			return rc
 		}
-	}
-	if sess.Handle != x.SavedHandle {
-		return tpm2.RCIntegrity.P(1)
 	}
 	c.endsShutdown, c.evenFailed = true, true // before what follows is checked, as in libtpms
 	if id, ok := e.state.sessions.SavedID(x.SavedHandle); !ok || id != x.Sequence {

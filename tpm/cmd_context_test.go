@@ -149,11 +149,14 @@ func TestContextIntegrity(t *testing.T) {
 		{"another hierarchy", alter(atHierarchy+3, 1^7), integrity}, // owner to null
 		{"no hierarchy", alter(atHierarchy+3, 0x55), tpm2.RCValue.P(1)},
 		{"no saved handle", alter(atHandle+3, 3), tpm2.RCValue.P(1)},
-		{"altered HMAC", alter(atBlob, 1), integrity},
-		{"altered content", alter(atBlob+contextMAC, 1), integrity},
+		{"a long HMAC", alter(atBlob, 1), tpm2.RCSize},
+		{"a short HMAC", alter(atBlob+1, contextMAC^20), tpm2.RCSize.P(1)},
+		{"altered HMAC", alter(atBlob+2, 1), integrity},
+		{"altered content", alter(atBlob+contextHead, 1), integrity},
 		{"altered end", alter(len(saved)-1, 1), integrity},
-		{"empty", append(bytes.Clone(saved[:atBlob-2]), 0, 0), tpm2.RCSize.P(1)},
-		{"only an HMAC", append(append(bytes.Clone(saved[:atBlob-2]), 0, contextMAC), saved[atBlob:atBlob+contextMAC]...), tpm2.RCSize.P(1)},
+		{"empty", append(bytes.Clone(saved[:atBlob-2]), 0, 0), tpm2.RCInsufficient},
+		{"not all of an HMAC", append(append(bytes.Clone(saved[:atBlob-2]), 0, contextMAC), saved[atBlob:atBlob+contextMAC]...), tpm2.RCInsufficient},
+		{"only an HMAC", append(append(bytes.Clone(saved[:atBlob-2]), 0, contextHead), saved[atBlob:atBlob+contextHead]...), tpm2.RCSize.P(1)},
 		{"a byte too many", append(bytes.Clone(saved), 0), tpm2.RCSize},
 	} {
 		rc, _ := r.run(tpm2.CCContextLoad, nil, nil, c.saved)

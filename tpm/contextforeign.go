@@ -10,23 +10,20 @@ import (
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
-// A context that libtpms has saved is the size of an HMAC and the HMAC, whose key
-// is the hierarchy's proof itself, and encrypted the sequence number, as a PC has
+// A context that libtpms has saved has the same form, but the key of the HMAC is
+// the hierarchy's proof itself, and encrypted is the sequence number, as a PC has
 // it in memory, and the object or session in libtpms' form (Context_spt.c). The
 // guest of a TPM that was taken over may hold such contexts until the next TPM
 // Reset, which ends them.
 
-// foreignHead is the size in bytes of what comes before an object or a session.
-const foreignHead = 2 + contextMAC + 8
-
 // openForeign gives what is in a context of libtpms, decrypted, or false where it
 // is none that this TPM may load.
 func (e *Engine) openForeign(x *tpm2.Context) ([]byte, bool) {
-	if !e.state.foreign || len(x.Blob) < foreignHead || binary.BigEndian.Uint16(x.Blob) != contextMAC {
+	mac, sealed, rc := contextParts(x)
+	if !e.state.foreign || rc != tpm2.RCSuccess {
 		return nil, false
 	}
 	proof := e.state.hierarchies.Proof(tpm2.Handle(x.Hierarchy))
-	mac, sealed := x.Blob[2:2+contextMAC], x.Blob[2+contextMAC:]
 	bound := binary.BigEndian.AppendUint64(nil, e.state.resets)
 	if x.SavedHandle == savedSTClear {
 		bound = binary.BigEndian.AppendUint32(bound, e.state.clears)
@@ -41,7 +38,7 @@ func (e *Engine) openForeign(x *tpm2.Context) ([]byte, bool) {
 	keys := crypt.KDFa(contextHash, proof, crypt.LabelContext, sequence, handle, 8*(contextKeySize+crypt.BlockSize))
 	defer clear(keys)
 	data := append([]byte(nil), sealed...)
-	rc := crypt.Decrypt(contextCipher, keys[:contextKeySize], tpm2.AlgCFB, keys[contextKeySize:], data)
+	rc = crypt.Decrypt(contextCipher, keys[:contextKeySize], tpm2.AlgCFB, keys[contextKeySize:], data)
 	if rc != tpm2.RCSuccess || string(data[:8]) != string(sequence) {
 		return nil, false
 	}

@@ -6,10 +6,18 @@ import (
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
-// Walk visits a session: the form inside a saved context and a suspended
-// instance.
+// Walk visits a session: the form inside a suspended instance.
 func (s *Session) Walk(c *tpm2.Codec) {
 	s.Handle.Walk(c)
+	InContext{s}.Walk(c)
+}
+
+// InContext is a session as a saved context holds it: without its handle, which
+// is the context's own and must be set before decoding.
+type InContext struct{ *Session }
+
+// Walk visits the session's fields but for the handle.
+func (s InContext) Walk(c *tpm2.Codec) {
 	c.Bool(&s.Trial)
 	c.HashAlg(&s.AuthHash, true)
 	s.Symmetric.Walk(c)
