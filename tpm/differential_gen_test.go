@@ -258,12 +258,15 @@ func (g *gen) fit(s *step) *step {
 
 // disturb makes a step wrong, now and then.
 func (g *gen) disturb(s *step) *step {
-	if s.d == nil {
+	if s == nil || s.d == nil {
 		return s
 	}
 	switch n := g.IntN(100); {
+	case n < 14 && s.context > 0:
+		at := pickOf(g, 0, 1, 0, 1, 2, 3, 7, 8, 11, 12, 15, 65, 66, 73)
+		s.plain = []byte{byte(g.IntN(contextChanges)), byte(at), byte(1 << g.IntN(8))}
 	case n < 14:
-		if len(s.plain) > 0 && s.context == 0 {
+		if len(s.plain) > 0 {
 			s.plain = g.mutate(s.d, s.plain)
 			if g.IntN(5) == 0 {
 				s.plain = g.mutate(s.d, s.plain)
@@ -278,8 +281,6 @@ func (g *gen) disturb(s *step) *step {
 		g.disturbSessions(s)
 	case n < 24:
 		s.spoiled = append(s.spoiled, g.spoilage())
-	case n < 25 && s.context > 0:
-		s.plain = []byte{byte(pickOf(g, 0, 3, 7, 8, 11, 12, 15, 16, 17, 18, 25, 90, -1, -20)), byte(1 << g.IntN(8))}
 	}
 	return s
 }

@@ -89,14 +89,18 @@ func keyMakers() map[tpm2.CC]maker {
 		tpm2.CCMakeCredential: func(g *gen) *step {
 			return g.with(isAsymParent, func(h tpm2.Handle) *step {
 				name := g.w.e.entityName(g.one(g.objects(anyObject)))
-				return g.cmd(tpm2.CCMakeCredential, []tpm2.Handle{h}, &makeCredentialIn{g.data(20), name})
+				credential := g.data(20)
+				if o := g.w.e.state.objects.Get(h); o != nil && o.Key != nil && o.Public.NameAlg == tpm2.AlgNull {
+					credential = nil
+				}
+				return g.cmd(tpm2.CCMakeCredential, []tpm2.Handle{h}, &makeCredentialIn{credential, name})
 			})
 		},
 		tpm2.CCActivateCredential: (*gen).activateCredential,
 		tpm2.CCDuplicate: func(g *gen) *step {
 			return g.with(isMovable, func(h tpm2.Handle) *step {
 				in := &duplicateIn{symmetric: tpm2.SymDefObject{Alg: tpm2.AlgNull}}
-				parent := g.one(append(g.objects(isStorage), tpm2.RHNull))
+				parent := g.newParent()
 				if o := g.w.e.state.objects.Get(h); o != nil && o.Is(tpm2.ObjEncryptedDuplication) && g.often(10) || g.IntN(3) == 0 {
 					in.symmetric = tpm2.SymDefObject(g.cipher(tpm2.AlgCFB))
 					in.encryptionKey = pickOf(g, nil, g.bytes(int(in.symmetric.KeyBits)/8))
@@ -176,6 +180,14 @@ func (g *gen) importDuplicate() *step {
 	return g.cmd(tpm2.CCImport, []tpm2.Handle{h}, in)
 }
 
+// newParent is a parent that an object can move to: it may be another TPM's.
+func (g *gen) newParent() tpm2.Handle {
+	if g.IntN(4) == 0 {
+		return g.one(g.objects(isAsymParent))
+	}
+	return g.one(append(g.objects(isStorage), tpm2.RHNull))
+}
+
 func (g *gen) rewrap() *step {
 	if len(g.dups) == 0 {
 		return g.makers[tpm2.CCDuplicate](g)
@@ -185,7 +197,7 @@ func (g *gen) rewrap() *step {
 	if len(d.parent) > 0 {
 		old = g.parentNamed(d.parent)
 	}
-	return g.cmd(tpm2.CCRewrap, []tpm2.Handle{old, g.one(append(g.objects(isStorage), tpm2.RHNull))},
+	return g.cmd(tpm2.CCRewrap, []tpm2.Handle{old, g.newParent()},
 		&rewrapIn{duplicate: d.duplicate, name: d.public.Name(), seed: d.seed})
 }
 

@@ -75,7 +75,7 @@ func (g *gen) with(fits func(*object.Object) bool, f func(h tpm2.Handle) *step) 
 	b := pickOf(g, fit...)
 	g.then(append(g.room(1), func() *step { return g.load(b) }, func() *step {
 		if list := g.objects(fits); len(list) > 0 {
-			return f(pickOf(g, list...))
+			return g.disturb(f(pickOf(g, list...)))
 		}
 		return nil
 	})...)
@@ -94,7 +94,7 @@ func (g *gen) room(n int) []later {
 
 // making is a step that takes a slot for what it makes.
 func (g *gen) making(f func() *step) *step {
-	g.then(append(g.room(1+g.IntN(2)), f)...)
+	g.then(append(g.room(1+g.IntN(2)), func() *step { return g.disturb(f()) })...)
 	return nil
 }
 
@@ -284,7 +284,13 @@ func objectMakers() map[tpm2.CC]maker {
 		},
 		tpm2.CCCreate: func(g *gen) *step {
 			return g.with(isStorage, func(h tpm2.Handle) *step {
-				return g.cmd(tpm2.CCCreate, []tpm2.Handle{h}, g.createIn(g.w.e.state.objects.Get(h)))
+				create := func() *step {
+					return g.cmd(tpm2.CCCreate, []tpm2.Handle{h}, g.createIn(g.w.e.state.objects.Get(h)))
+				}
+				if g.often(4) {
+					return g.making(create)
+				}
+				return create()
 			})
 		},
 		tpm2.CCLoad: func(g *gen) *step {
@@ -374,6 +380,9 @@ func (g *gen) loadExternal() *step {
 		in.public.Public = p.Clone()
 		if g.IntN(15) == 0 {
 			in.public.NameAlg, in.public.AuthPolicy = tpm2.AlgNull, nil
+		}
+		if x := in.public.Point.X; len(x) > 0 && g.IntN(8) == 0 { // not on its curve, which only what has a Name must be
+			x[len(x)-1] ^= 1
 		}
 		return g.cmd(tpm2.CCLoadExternal, nil, in)
 	}

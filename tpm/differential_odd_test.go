@@ -40,7 +40,9 @@ func (g *gen) odd(p *tpm2.Public) {
 func (g *gen) bend(p *tpm2.Public, s *tpm2.Sensitive) {
 	switch g.IntN(8) {
 	case 0:
-		if len(s.Sensitive) > 0 {
+		if p.Type == tpm2.AlgSymCipher && p.Symmetric.Alg == tpm2.AlgTDES { // a key that is none
+			s.Sensitive = make([]byte, len(s.Sensitive))
+		} else if len(s.Sensitive) > 0 {
 			s.Sensitive = append([]byte(nil), s.Sensitive...)
 			s.Sensitive[g.IntN(len(s.Sensitive))] ^= 1
 		}
@@ -132,6 +134,7 @@ func encodes(key *crypt.Key) bool {
 
 // manySessions saves sessions until there are no handles for more.
 func (g *gen) manySessions() (list []later) {
+	list = g.roomForSession()
 	for range 70 {
 		list = append(list, func() *step { return g.startSession(tpm2.SEHMAC, tpm2.AlgSHA256) }, func() *step {
 			if g.last.rc != tpm2.RCSuccess {
@@ -159,12 +162,31 @@ func (g *gen) fullMemory() (list []later) {
 			return g.cmd(tpm2.CCNVDefineSpace, []tpm2.Handle{tpm2.RHOwner}, in)
 		})
 	}
-	for range 4 {
+	// A few persistent objects have room in any case.
+	persistent := func(i int) tpm2.Handle { return 0x81000100 + tpm2.Handle(i) }
+	const more = 10
+	list = append(list, append(g.room(1), func() *step {
+		in := &createIn{}
+		in.public.Public = hmacKey(signingKey, schemeOf(tpm2.AlgHMAC))
+		return g.cmd(tpm2.CCCreatePrimary, []tpm2.Handle{tpm2.RHOwner}, in)
+	}, func() *step {
+		h := g.last.handle
+		for i := range more {
+			g.then(func() *step {
+				in := &evictControlIn{handleParam{aPersistent, persistent(i)}}
+				return g.cmd(tpm2.CCEvictControl, []tpm2.Handle{tpm2.RHOwner, h}, in)
+			})
+		}
+		return nil
+	})...)
+	for i := range more {
 		list = append(list, func() *step {
-			in := &createIn{}
-			in.public.Public = hmacKey(signingKey, schemeOf(tpm2.AlgHMAC))
-			return g.cmd(tpm2.CCCreatePrimary, []tpm2.Handle{tpm2.RHOwner}, in)
-		}, g.evict)
+			if g.w.e.state.objects.Get(persistent(i)) == nil {
+				return nil
+			}
+			in := &evictControlIn{handleParam{aPersistent, persistent(i)}}
+			return g.cmd(tpm2.CCEvictControl, []tpm2.Handle{tpm2.RHOwner, persistent(i)}, in)
+		})
 	}
 	for i := range n {
 		list = append(list, func() *step {

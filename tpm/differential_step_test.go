@@ -1,6 +1,7 @@
 package tpm
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -82,6 +83,8 @@ type sent struct {
 	cmd [2][]byte // ours and the oracle's; they differ only in contexts
 	// key decrypts the first parameter of a response.
 	key []byte
+	// now: it sets Clock to what it is, or will be within a second.
+	now bool
 }
 
 func (s *step) String() string {
@@ -160,17 +163,47 @@ func (x *sent) reread() {
 	}
 }
 
-// contextParams are those of ContextLoad in one TPM's own form. Where plain
-// has bytes they are a change: at an offset, counted from the end if negative.
+// contextHeader is what comes before the blob: sequence number, handle, hierarchy,
+// and its size.
+const contextHeader = 8 + 4 + 4 + 2
+
+// Changes of a context: its kind, a byte of where, and one of what with.
+const (
+	headByte = iota
+	blobByte
+	blobEnd
+	blobCut
+	sizeMore
+	sizeLess
+	contextChanges
+)
+
+// contextParams are those of ContextLoad in one TPM's own form, with a change
+// where plain has bytes. The blobs have different sizes, so a change is of the
+// form that both have.
 func (w *twin) contextParams(s *step, i int) []byte {
-	b := tpm2.Marshal(&w.saved[s.context-1].context[i])
-	if len(s.plain) != 2 {
-		return b
+	x := w.saved[s.context-1].context[i]
+	if len(s.plain) != 3 {
+		return tpm2.Marshal(&x)
 	}
-	if at := int(int8(s.plain[0])); at < 0 && len(b)+at >= 0 {
-		b[len(b)+at] ^= s.plain[1]
-	} else if at < len(b) {
-		b[at] ^= s.plain[1]
+	x.Blob = bytes.Clone(x.Blob)
+	at, with := int(s.plain[1]), s.plain[2]
+	switch s.plain[0] {
+	case blobByte:
+		x.Blob[at] ^= with
+	case blobEnd:
+		x.Blob[len(x.Blob)-1-at] ^= with
+	case blobCut:
+		x.Blob = x.Blob[:at]
+	}
+	b := tpm2.Marshal(&x)
+	switch size := b[contextHeader-2 : contextHeader]; s.plain[0] {
+	case headByte:
+		b[at%(contextHeader-2)] ^= with
+	case sizeMore:
+		binary.BigEndian.PutUint16(size, uint16(len(x.Blob)+1+at))
+	case sizeLess:
+		binary.BigEndian.PutUint16(size, uint16(len(x.Blob)-1-at))
 	}
 	return b
 }
