@@ -1,6 +1,7 @@
 package crypt
 
 import (
+	"encoding/binary"
 	"io"
 
 	"github.com/ashlar-cloud/ashlar/tpm2"
@@ -46,15 +47,14 @@ func marshalSensitive(sens *tpm2.Sensitive, nameAlg tpm2.AlgID) []byte {
 }
 
 func unmarshalSensitive(data []byte) (*tpm2.Sensitive, tpm2.RC) {
-	body, rest, rc := split2B(data, len(data))
-	if rc != tpm2.RCSuccess {
-		return nil, rc
+	if len(data) < 2 {
+		return nil, tpm2.RCInsufficient
 	}
-	if len(rest) != 0 {
-		return nil, tpm2.RCSize
+	if len(data)-2 != int(binary.BigEndian.Uint16(data)) {
+		return nil, tpm2.RCSize // of a part that is missing too, as in the reference code
 	}
 	var sens tpm2.Sensitive
-	c := tpm2.NewDecoder(body)
+	c := tpm2.NewDecoder(data[2:])
 	if sens.Walk(&c); c.RC() != tpm2.RCSuccess {
 		return nil, c.RC()
 	}

@@ -168,3 +168,31 @@ func FuzzBlobs(f *testing.F) {
 		SecretDecrypt(parent, LabelSecret, nil, data)
 	})
 }
+
+// TestDuplicateSizes: a duplicate in clear whose size is not that of what follows
+// has the wrong size, however it differs.
+func TestDuplicateSizes(t *testing.T) {
+	null := tpm2.SymDef{Alg: tpm2.AlgNull}
+	sens := &tpm2.Sensitive{Type: tpm2.AlgKeyedHash, SeedValue: make([]byte, 32), Sensitive: []byte("data")}
+	name := []byte("a name")
+	whole, rc := SensitiveToDuplicate(nil, nil, name, tpm2.AlgSHA256, null, nil, sens)
+	if rc != tpm2.RCSuccess {
+		t.Fatal(rc)
+	}
+	for _, c := range []struct {
+		what string
+		data []byte
+		want tpm2.RC
+	}{
+		{"whole", whole, tpm2.RCSuccess},
+		{"empty", nil, tpm2.RCInsufficient},
+		{"half a size", whole[:1], tpm2.RCInsufficient},
+		{"a byte less", whole[:len(whole)-1], tpm2.RCSize},
+		{"only its size", whole[:2], tpm2.RCSize},
+		{"a byte more", append(whole[:len(whole):len(whole)], 0), tpm2.RCSize},
+	} {
+		if _, rc := DuplicateToSensitive(nil, nil, name, tpm2.AlgSHA256, null, nil, c.data); rc != c.want {
+			t.Errorf("%s: %v, want %v", c.what, rc, c.want)
+		}
+	}
+}
