@@ -280,7 +280,11 @@ func (g *gen) disturb(s *step) *step {
 	case n < 21:
 		g.disturbSessions(s)
 	case n < 24:
-		s.spoiled = append(s.spoiled, g.spoilage())
+		x := g.spoilage()
+		if s.context > 0 {
+			x.at %= contextHeader - 2 // beyond it the two TPMs' contexts have different sizes
+		}
+		s.spoiled = append(s.spoiled, x)
 	}
 	return s
 }
@@ -295,6 +299,9 @@ func (g *gen) disturbSessions(s *step) {
 	switch g.IntN(10) {
 	case 0, 1:
 		u.attrs ^= 1 << g.IntN(8)
+		if ownParts[s.d.cc] != nil || s.context > 0 {
+			u.attrs &^= tpm2.SessionAudit // the audit's digest would be each TPM's own
+		}
 	case 2:
 		s.uses = s.uses[:len(s.uses)-1]
 	case 3:
