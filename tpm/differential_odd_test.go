@@ -153,12 +153,15 @@ func (g *gen) manySessions() (list []later) {
 // object besides.
 func (g *gen) fullMemory() (list []later) {
 	index := func(i int) tpm2.Handle { return firstIndex + 0x100 + tpm2.Handle(i) }
-	const n = 60
+	const large, n = 72, 76
 	for i := range n {
 		list = append(list, func() *step {
 			in := &nvDefineSpaceIn{}
 			in.publicInfo.NVPublic = tpm2.NVPublic{Index: index(i), NameAlg: tpm2.AlgSHA256, Attributes: tpm2.NVOwnerRead | tpm2.NVOwnerWrite,
-				DataSize: uint16(pickOf(g, 2048, 2048, 2048, 700))}
+				DataSize: 2048}
+			if i >= large {
+				in.publicInfo.DataSize = 700
+			}
 			return g.cmd(tpm2.CCNVDefineSpace, []tpm2.Handle{tpm2.RHOwner}, in)
 		})
 	}
