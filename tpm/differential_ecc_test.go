@@ -1,6 +1,7 @@
 package tpm
 
 import (
+	"crypto/rand"
 	"math/big"
 
 	"github.com/ashlar-cloud/ashlar/tpm/internal/crypt"
@@ -79,6 +80,9 @@ func eccMakers() map[tpm2.CC]maker {
 			return g.cmd(tpm2.CCECEphemeral, nil, &ecEphemeralIn{g.curve()})
 		},
 		tpm2.CCCommit: func(g *gen) *step {
+			if g.IntN(20) == 0 {
+				return g.making(g.externalCommitter)
+			}
 			return g.with(isCommitter, func(h tpm2.Handle) *step {
 				in := &commitIn{}
 				if g.IntN(2) == 0 {
@@ -108,6 +112,25 @@ func eccMakers() map[tpm2.CC]maker {
 		},
 		tpm2.CCCertifyX509: (*gen).certifyX509,
 	}
+}
+
+// externalCommitter loads a key without a Name, which hashes to no point.
+func (g *gen) externalCommitter() *step {
+	p := eccKey(signingKey, tpm2.Scheme{Alg: tpm2.AlgECDAA, Hash: tpm2.AlgSHA256}, tpm2.CurveP256)
+	key, rc := crypt.CreateObject(&p, nil, nil, &crypt.Source{Random: rand.Reader})
+	if rc != tpm2.RCSuccess {
+		return nil
+	}
+	in := &loadExternalIn{hierarchy: tpm2.Hierarchy(tpm2.RHNull)}
+	in.public.Public, in.sensitive = key.Public, tpm2.SizedSensitive{Present: true, Sensitive: *key.Sensitive}
+	in.public.NameAlg = tpm2.AlgNull
+	g.then(func() *step {
+		if g.last.rc != tpm2.RCSuccess {
+			return nil
+		}
+		return g.disturb(g.cmd(tpm2.CCCommit, []tpm2.Handle{g.last.handle}, &commitIn{s2: g.bytes(8), y2: g.bytes(32)}))
+	})
+	return g.cmd(tpm2.CCLoadExternal, nil, in)
 }
 
 func isX509Signer(o *object.Object) bool {

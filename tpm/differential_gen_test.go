@@ -57,7 +57,7 @@ type loadable struct {
 // newLoadable is one of the three.
 func newLoadable(parent tpm2.Name, private tpm2.Private, public tpm2.Public) loadable {
 	return loadable{parent, private, public,
-		object.NewExternal(&crypt.Key{Public: public, Sensitive: &tpm2.Sensitive{}}, tpm2.RHOwner)}
+		object.NewPrimary(&crypt.Key{Public: public, Sensitive: &tpm2.Sensitive{}}, tpm2.RHOwner)}
 }
 
 var (

@@ -253,13 +253,13 @@ func (g *gen) sensitive(p *tpm2.Public) tpm2.SensitiveCreate {
 	s := tpm2.SensitiveCreate{UserAuth: g.auth(p.NameAlg)}
 	if p.Attributes&(tpm2.ObjSensitiveDataOrigin) == 0 {
 		s.Data = g.bytes(1 + g.IntN(pickOf(g, 32, 128)))
-	} else if (p.Type == tpm2.AlgSymCipher || p.Type == tpm2.AlgKeyedHash) && g.IntN(10) == 0 {
+	} else if (p.Type == tpm2.AlgSymCipher || p.Type == tpm2.AlgKeyedHash) && g.IntN(5) == 0 {
 		p.Attributes &^= tpm2.ObjSensitiveDataOrigin
 		n := 20
 		if p.Type == tpm2.AlgSymCipher {
 			n = max(0, int(p.Symmetric.KeyBits)/8-g.IntN(4)/3)
 		}
-		if s.Data = g.bytes(n); p.Symmetric.Alg == tpm2.AlgTDES && g.IntN(2) == 0 {
+		if s.Data = g.bytes(n); p.Symmetric.Alg == tpm2.AlgTDES && g.often(4) {
 			clear(s.Data) // a key that is none
 		}
 	}
@@ -307,7 +307,17 @@ func objectMakers() map[tpm2.CC]maker {
 			})
 		},
 		tpm2.CCLoadExternal: func(g *gen) *step { return g.making(g.loadExternal) },
-		tpm2.CCCreateLoaded: func(g *gen) *step { return g.making(g.createLoaded) },
+		tpm2.CCCreateLoaded: func(g *gen) *step {
+			if g.IntN(3) == 0 {
+				return g.with(isDerivation, func(h tpm2.Handle) *step {
+					return g.making(func() *step { return g.createLoaded(h) })
+				})
+			}
+			return g.making(func() *step {
+				list := append(g.objects(isStorage), g.objects(isDerivation)...)
+				return g.createLoaded(g.one(append(list, tpm2.RHOwner, tpm2.RHPlatform, tpm2.RHNull, tpm2.RHEndorsement)))
+			})
+		},
 		tpm2.CCReadPublic: func(g *gen) *step {
 			return g.cmd(tpm2.CCReadPublic, []tpm2.Handle{g.one(g.objects(anyObject))})
 		},
@@ -346,9 +356,7 @@ func marshal(w tpm2.Walker) []byte {
 	return c.Output()
 }
 
-func (g *gen) createLoaded() *step {
-	list := append(g.objects(isStorage), g.objects(isDerivation)...)
-	h := g.one(append(list, tpm2.RHOwner, tpm2.RHPlatform, tpm2.RHNull, tpm2.RHEndorsement))
+func (g *gen) createLoaded(h tpm2.Handle) *step {
 	parent := g.w.e.state.objects.Get(h)
 	in := &createLoadedIn{}
 	p := g.template(parent)

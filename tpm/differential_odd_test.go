@@ -38,11 +38,13 @@ func (g *gen) odd(p *tpm2.Public) {
 
 // bend makes a key's two areas not fit each other.
 func (g *gen) bend(p *tpm2.Public, s *tpm2.Sensitive) {
+	if p.Type == tpm2.AlgSymCipher && p.Symmetric.Alg == tpm2.AlgTDES && g.IntN(3) == 0 {
+		s.Sensitive = make([]byte, len(s.Sensitive)) // a key that is none
+		return
+	}
 	switch g.IntN(8) {
 	case 0:
-		if p.Type == tpm2.AlgSymCipher && p.Symmetric.Alg == tpm2.AlgTDES { // a key that is none
-			s.Sensitive = make([]byte, len(s.Sensitive))
-		} else if len(s.Sensitive) > 0 {
+		if len(s.Sensitive) > 0 {
 			s.Sensitive = append([]byte(nil), s.Sensitive...)
 			s.Sensitive[g.IntN(len(s.Sensitive))] ^= 1
 		}

@@ -42,7 +42,7 @@ func (r *runner) replay(steps []*step) (d *difference) {
 		p := recover()
 		if lost, ok := p.(oracleLost); ok {
 			r.revive()
-			d = &difference{cc: commandCode(lost.cmd), why: oracleEnds, cmd: lost.cmd, theirs: tpm2.RCFailure}
+			d = &difference{cc: commandCode(lost.cmd), why: "swtpm ends", cmd: lost.cmd, theirs: tpm2.RCFailure}
 		} else if p != nil {
 			panic(p)
 		}

@@ -83,8 +83,6 @@ type sent struct {
 	cmd [2][]byte // ours and the oracle's; they differ only in contexts
 	// key decrypts the first parameter of a response.
 	key []byte
-	// now: it sets Clock to what it is, or will be within a second.
-	now bool
 }
 
 func (s *step) String() string {
