@@ -272,6 +272,7 @@ const (
 	lostLog          = "there a command audited after Shutdown(STATE) is lost from the log at the next power cycle"
 	inClear          = "version 0.9 wraps a derived object for a parent that has no cipher, so in clear"
 	beyond           = "version 0.9 takes extensions of a certificate that reach beyond what holds them"
+	back             = "there Clear makes contexts of stClear objects load again that a TPM Restart has ended"
 	ownLogged        = "what is each TPM's own was audited"
 	counts           = "there Clear forgets how far the counters have counted that it deletes"
 	nameless         = "there all keys without a Name, and EC_Ephemeral, have the same commitments"
@@ -297,6 +298,8 @@ func (w *twin) excuse(x *sent, ours, theirs tpm2.RC) string {
 		return inClear
 	case cc == tpm2.CCCertifyX509 && ours == tpm2.RCValue.P(3) && !wellFormed(x.plain):
 		return beyond
+	case cc == tpm2.CCContextLoad && ours == tpm2.RCIntegrity.P(1) && theirs == tpm2.RCSuccess && w.isSTClear(x):
+		return back
 	case cc == tpm2.CCSequenceUpdate && ours == tpm2.RCMode.H(1) && theirs == tpm2.RCMode.P(1):
 		return sequenceMode
 	case (cc == tpm2.CCPolicyNV || cc == tpm2.CCPolicyCounterTimer) && (ours == tpm2.RCPolicy || theirs == tpm2.RCPolicy):
@@ -321,6 +324,11 @@ func (x *sent) writesPartOfPIN(e *Engine) bool {
 	i := e.state.nv.Get(x.handles[1])
 	data, _, _ := cutSized(x.plain)
 	return i != nil && i.IsPIN() && !i.Is(tpm2.NVWritten) && len(data) < 8
+}
+
+// isSTClear reports whether it loads the unaltered context of an stClear object.
+func (w *twin) isSTClear(x *sent) bool {
+	return x.context > 0 && len(x.plain) == 0 && w.saved[x.context-1].context[0].SavedHandle == savedSTClear
 }
 
 func (w *twin) isDerivation(h tpm2.Handle) bool {
