@@ -14,6 +14,7 @@ import (
 	"github.com/ashlar-cloud/ashlar/internal/blob"
 	"github.com/ashlar-cloud/ashlar/internal/clock"
 	"github.com/ashlar-cloud/ashlar/internal/entropy"
+	"github.com/ashlar-cloud/ashlar/tpm/internal/object"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
@@ -248,11 +249,17 @@ func TestImpossibleStates(t *testing.T) {
 		s := e.Find(0x0201)
 		s.Data = append(make([]byte, 4), s.Data[2*(2+64):]...)
 	}
+	notAnEvent := func(e *blob.Envelope) { // a _TPM_Hash_Start sequence runs
+		s := e.Find(0x0306)
+		s.Data = append(bytes.Clone(s.Data[:len(s.Data)-1]), 1, 0)
+		s.Data = append(s.Data, tpm2.Marshal(object.NewHashSequence(nil, tpm2.AlgSHA256))...)
+	}
 	for name, c := range map[string]struct {
 		of     string
 		change func(*blob.Envelope)
 		tag    uint32
 	}{
+		"a measurement of another kind":       {"volatile", notAnEvent, 0x0306},
 		"a Shutdown without a null hierarchy": {"state", noNull, 0x0206},
 		"a Startup without a null hierarchy":  {"volatile", noNull, 0x0306},
 	} {

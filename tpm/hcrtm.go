@@ -13,6 +13,28 @@ type hashSequence struct {
 	first bool
 }
 
+// walkHashSequence visits the sequence that is running, if one is.
+func walkHashSequence(c *tpm2.Codec, p **hashSequence) {
+	s := hashSequence{Sequence: new(object.Sequence)}
+	running := *p != nil
+	if running {
+		s = **p
+	}
+	if c.Bool(&running); running {
+		c.Bool(&s.first)
+		s.Sequence.Walk(c)
+		if s.Kind != object.EventSequence {
+			c.Fail(tpm2.RCValue)
+		}
+	}
+	if c.Decoding() {
+		*p = nil
+		if running && c.RC() == tpm2.RCSuccess {
+			*p = &s
+		}
+	}
+}
+
 // HashStart is _TPM_Hash_Start (Part 3, 22.9): what the platform's hardware
 // says at locality 4 when it begins to measure the code that it is about to
 // run, an H-CRTM before TPM2_Startup or a D-RTM after it. A sequence that was

@@ -72,6 +72,45 @@ func TestHCRTMStartsPCR0From4(t *testing.T) {
 	}
 }
 
+// TestHashSequenceGoesOn suspends the TPM after every step of a sequence, before
+// and after Startup.
+func TestHashSequenceGoesOn(t *testing.T) {
+	for _, start := range []bool{false, true} {
+		r := newRig(t, start)
+		resume := func() {
+			t.Helper()
+			var err error
+			if r.e, err = Resume(r.cfg, r.durable, r.e.SaveVolatile()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.e.HashStart()
+		resume()
+		r.e.HashData([]byte("firm"))
+		resume()
+		r.e.HashData([]byte("ware"))
+		resume()
+		commit := r.e.HashEnd()
+		if !commit.Pending() {
+			t.Errorf("started %v: TPM_ESTABLISHED is not kept", start)
+		}
+		r.durable = commit.State()
+		commit.Done()
+		resume()
+		pcr, first := 17, byte(0)
+		if !start {
+			r.must(tpm2.RCSuccess, tpm2.CCStartup, nil, nil, u16(0))
+			pcr, first = 0, 4
+		}
+		want := make([]byte, 32)
+		want[31] = first
+		want = tpm2.AlgSHA256.Digest(want, tpm2.AlgSHA256.Digest([]byte("firmware")))
+		if got := r.e.state.pcrs.Value(tpm2.AlgSHA256, pcr); !bytes.Equal(got, want) {
+			t.Errorf("PCR %d is %x, want %x", pcr, got, want)
+		}
+	}
+}
+
 // TestCommandEndsHashSequence: a command between HashStart and HashEnd makes
 // the sequence void.
 func TestCommandEndsHashSequence(t *testing.T) {

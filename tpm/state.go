@@ -142,6 +142,7 @@ func (e *Engine) walkVolatile(c *tpm2.Codec) {
 	c.U32(&e.buffer)
 	c.Bool(&e.failed)
 	e.state.test.Walk(c)
+	walkHashSequence(c, &e.state.event)
 }
 
 // encode writes the first sections given and those of the kinds that keep is
