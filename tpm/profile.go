@@ -221,7 +221,7 @@ func (a *algChoice) restrict(level int) tpm2.Implementation {
 		Hashes:  keep(engineImpl.Hashes, enabled),
 		RSABits: keep(engineImpl.RSABits, size(tpm2.AlgRSA)),
 		Curves: keep(engineImpl.Curves, func(c tpm2.ECCCurve) bool {
-			return a.curves[c]
+			return a.curves[c] && curveBits(c) >= a.minSize[tpm2.AlgECC]
 		}),
 		RSASchemes:  keep(engineImpl.RSASchemes, enabled),
 		ECCSchemes:  keep(engineImpl.ECCSchemes, enabled),

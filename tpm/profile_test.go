@@ -75,6 +75,7 @@ func TestProfileRefusals(t *testing.T) {
 		{customAlgorithms(algorithmsWithout("", "rsa-min-size=x")), "from 0 to 4096"},
 		{customAlgorithms(algorithmsWithout("", "rsa-min-size=4097")), "from 0 to 4096"},
 		{customAlgorithms(algorithmsWithout("", "hmac-min-key-size=1025")), "from 0 to 1024"},
+		{customAlgorithms(algorithmsWithout("", "ecc-min-size=639")), "leaves no key size of ecc"},
 		{customAlgorithms(algorithmsWithout("", "aes-min-size=257")), "leaves no key size of aes"},
 		{customAlgorithms(algorithmsWithout("", "tdes-min-size=256")), "leaves no key size of tdes"},
 		{`{"Name":"custom","StateFormatLevel":7,"Algorithms":"` + algorithmsWithout("", "rsa-min-size=4096") + `"}`, "leaves no key size of rsa"},
@@ -167,8 +168,12 @@ func TestProfileRestrictions(t *testing.T) {
 		t.Error("level 3 has AES 192")
 	}
 	p := profileOf(t, customAlgorithms(algorithmsWithout("ecc-min-size=192", "hmac-min-key-size=1,hmac-min-key-size=112,ecc-min-size=384")))
-	if p.minHMAC != 112 || !slices.Contains(p.impl.Curves, tpm2.CurveP256) {
+	if p.minHMAC != 112 || !slices.Equal(p.impl.Curves, []tpm2.ECCCurve{tpm2.CurveP384, tpm2.CurveP521, tpm2.CurveBNP638}) {
 		t.Errorf("HMAC keys of %d bits, curves %v", p.minHMAC, p.impl.Curves)
+	}
+	// libtpms has its reasons: the curve is enabled and cannot be used.
+	if !strings.Contains(p.Algorithms().Enabled, "ecc-nist-p256") {
+		t.Errorf("enabled are %s", p.Algorithms().Enabled)
 	}
 	if got := profileOf(t, `{"Name":"custom:`+strings.Repeat("n", 90)+`"}`).Name(); len(got) != maxProfileName {
 		t.Errorf("the name is %s", got)

@@ -58,8 +58,11 @@ func (f profileFields) choose() (*Profile, error) {
 // checkSizes refuses a choice of smallest sizes that leaves an algorithm without
 // a key, which libtpms lets pass.
 func (p *Profile) checkSizes() error {
-	if len(p.impl.RSABits) == 0 {
+	switch {
+	case len(p.impl.RSABits) == 0:
 		return noSize(tpm2.AlgRSA)
+	case len(p.impl.Curves) == 0:
+		return noSize(tpm2.AlgECC)
 	}
 	for _, c := range p.impl.Ciphers {
 		if len(c.KeyBits) == 0 {

@@ -47,6 +47,16 @@ var profileCurves = [...]struct {
 	{"ecc-bn-p638", tpm2.CurveBNP638, 638, false}, {"ecc-sm2-p256", tpm2.CurveSM2, 256, false},
 }
 
+// curveBits is the size of a curve in bits.
+func curveBits(curve tpm2.ECCCurve) int {
+	for _, c := range profileCurves {
+		if c.curve == curve {
+			return c.bits
+		}
+	}
+	return 0
+}
+
 // curveGroups stand for all curves whose names begin with theirs.
 var curveGroups = [...]string{"ecc-nist", "ecc-bn"}
 
