@@ -33,6 +33,8 @@ go-version:
 
 build: go-version
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+	ln -sf swtpm bin/swtpm_ioctl
+	ln -sf swtpm bin/swtpm_bios
 
 demo: build
 	bin/ashlar demo $(if $(YES),--yes) $(if $(JSON),--json-file $(JSON))

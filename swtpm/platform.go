@@ -1,6 +1,10 @@
 package swtpm
 
-import "github.com/ashlar-cloud/ashlar/tpm2"
+import (
+	"time"
+
+	"github.com/ashlar-cloud/ashlar/tpm2"
+)
 
 // mayUse reports whether a command may come in at a locality: 0 to 4, or one
 // of the extended localities 32 to 255 (Part 1, 27.1).
@@ -103,9 +107,12 @@ func (h *Host) SetBufferSize(n uint32) (uint32, Result) {
 	return h.buffer, OK
 }
 
-// maxLockTries bounds how long LOCK_STORAGE may hold the control channel:
-// 60 seconds.
-const maxLockTries = 6000
+// maxLockTries bounds how long LOCK_STORAGE may hold the control channel: with
+// lockPause between two tries, 60 seconds.
+const (
+	maxLockTries = 6000
+	lockPause    = 10 * time.Millisecond
+)
 
 // LockStorage takes the lock on the state directory, trying again up to
 // retries times, 10 ms apart. After a migration that failed, the source goes

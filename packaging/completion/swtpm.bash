@@ -1,5 +1,5 @@
-# Completion of swtpm for bash: source it, or install it as
-# /usr/share/bash-completion/completions/swtpm.
+# Completion of swtpm and its tools for bash: source it, or install it as
+# /usr/share/bash-completion/completions/swtpm, and so under the names of the tools.
 _swtpm() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} words=
 	COMPREPLY=()
@@ -30,3 +30,31 @@ _swtpm() {
 	[[ ${COMPREPLY[0]-} == *= || ${COMPREPLY[0]-} == *// ]] && compopt -o nospace 2>/dev/null
 }
 complete -F _swtpm swtpm
+
+_swtpm_ioctl() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} before=${COMP_WORDS[COMP_CWORD - 2]-} words=
+	COMPREPLY=()
+	case $prev in
+	--unix) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+	--save | --load) words="permanent volatile savestate" ;;
+	--info) words="1 2 4 8 16 32 64 128 255" ;;
+	-r) words="3 4" ;;
+	-l) words="0 1 2 3 4" ;;
+	*)
+		case $before in --save | --load) COMPREPLY=($(compgen -f -- "$cur")); return ;; esac
+		words="--tcp --unix --tpm-device -c -i --stop -s -e -r -v -C -l -h --save --load -g -b --info
+			--lock-storage --version --help"
+		;;
+	esac
+	COMPREPLY=($(compgen -W "$words" -- "$cur"))
+}
+complete -F _swtpm_ioctl swtpm_ioctl
+
+_swtpm_bios() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+	case $prev in
+	--unix | --tpm-device) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+	esac
+	COMPREPLY=($(compgen -W "--tcp --unix --tpm-device --tpm2 -c -s -d -n -o -cs -ea -u -v -h" -- "$cur"))
+}
+complete -F _swtpm_bios swtpm_bios
