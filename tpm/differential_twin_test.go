@@ -235,8 +235,12 @@ func (w *twin) startClock() {
 	c := tpm2.NewDecoder(w.o.execute(cmd)[headerSize:])
 	info.Walk(&c)
 	t := &w.e.state.timing
-	if info.Clock < t.Clock+timing.UpdateInterval {
+	switch {
+	case info.Clock < t.Clock:
 		t.Clock, t.Time = info.Clock, info.Time
+	case info.Clock-t.Clock < timing.UpdateInterval:
+		w.takeClock(info.Clock) // which may have become safe meanwhile
+		t.Time = info.Time
 	}
 	w.execute(cmd)
 }
