@@ -28,8 +28,9 @@ type twin struct {
 	// begins with.
 	first [2][]byte
 	saved []savedPair
-	// logged: a command was audited after Shutdown(STATE).
-	logged bool
+	// logged, counted: a command was audited after Shutdown(STATE), or a PCR
+	// changed that it does not save.
+	logged, counted bool
 }
 
 // savedPair is one thing's saved context in each TPM's own form.
@@ -145,7 +146,7 @@ func (w *twin) begin() {
 	if err := os.WriteFile(w.o.permall(), w.first[1], 0o600); err != nil {
 		w.t.Fatal(err)
 	}
-	w.saved, w.logged = w.saved[:0], false
+	w.saved, w.logged, w.counted = w.saved[:0], false, false
 	w.durable = w.first[0]
 	w.setLocality(0)
 	w.cut()
@@ -235,12 +236,11 @@ func (w *twin) startClock() {
 	c := tpm2.NewDecoder(w.o.execute(cmd)[headerSize:])
 	info.Walk(&c)
 	t := &w.e.state.timing
-	switch {
-	case info.Clock < t.Clock:
+	if info.Clock < t.Clock+timing.UpdateInterval {
+		if info.Clock/timing.UpdateInterval > t.Clock/timing.UpdateInterval {
+			t.Safe = info.Safe // by whether that was before Startup or after
+		}
 		t.Clock, t.Time = info.Clock, info.Time
-	case info.Clock-t.Clock < timing.UpdateInterval:
-		w.takeClock(info.Clock) // which may have become safe meanwhile
-		t.Time = info.Time
 	}
 	w.execute(cmd)
 }
@@ -255,7 +255,14 @@ func (w *twin) readClock() {
 
 // noteLogged notes that a command has succeeded, which may be audited.
 func (w *twin) noteLogged(cc tpm2.CC) {
-	w.logged = w.logged || w.e.state.audit.has(cc) && w.e.state.orderly == shutdownState
+	if w.e.state.orderly != shutdownState {
+		return
+	}
+	w.logged = w.logged || w.e.state.audit.has(cc)
+	switch cc {
+	case tpm2.CCPCRReset, tpm2.CCPCRExtend, tpm2.CCPCREvent, tpm2.CCEventSequenceComplete:
+		w.counted = true
+	}
 }
 
 // takeTime takes over a TPMS_TIME_INFO.
