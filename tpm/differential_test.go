@@ -278,6 +278,7 @@ const (
 	back             = "there Clear makes contexts of stClear objects load again that a TPM Restart has ended"
 	ownLogged        = "what is each TPM's own was audited"
 	lostCount        = "there the count of a change after Shutdown(STATE), of a PCR that it does not save, is lost at the next power cycle"
+	reloaded         = "version 0.9 ends when it goes on with a sequence of CMAC that was loaded again"
 	counts           = "there Clear forgets how far the counters have counted that it deletes"
 	nameless         = "there all keys without a Name, and EC_Ephemeral, have the same commitments"
 	sequenceMode     = "version 0.9 names a parameter where later ones name the handle"
@@ -285,8 +286,10 @@ const (
 
 // oracleEnds says of commands why they may end version 0.9.
 var oracleEnds = map[tpm2.CC]string{
-	tpm2.CCImport:      "version 0.9 ends when it imports an authorization value that is longer than the digest of the object's Name",
-	tpm2.CCCertifyX509: "version 0.9 ends when a certificate is to be signed by no key",
+	tpm2.CCImport:           "version 0.9 ends when it imports an authorization value that is longer than the digest of the object's Name",
+	tpm2.CCCertifyX509:      "version 0.9 ends when a certificate is to be signed by no key",
+	tpm2.CCSequenceUpdate:   reloaded,
+	tpm2.CCSequenceComplete: reloaded,
 }
 
 // excuse says why a difference of codes is meant, or nothing.
