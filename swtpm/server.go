@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -19,6 +20,7 @@ type Server struct {
 	CtrlConn net.Conn     // control channel that is connected already
 	Data     net.Listener // data channel
 	DataConn net.Conn     // data channel that is connected already
+	Device   *os.File     // character device in the place of a data channel
 
 	Sim      net.Listener // the simulator's command port
 	Platform net.Listener // the simulator's platform port
@@ -54,7 +56,12 @@ func (s *Server) Serve(ctx context.Context) error {
 	s.accepted = make(chan net.Conn)
 	s.conns = map[io.Closer]struct{}{}
 
-	s.start(func() { s.serveData() })
+	if s.Device != nil {
+		s.given = true // SET_DATAFD has none to give
+		s.start(func() { s.serveDevice() })
+	} else {
+		s.start(func() { s.serveData() })
+	}
 	if s.DataConn != nil {
 		s.passData(s.DataConn)
 	}
@@ -233,6 +240,23 @@ func (s *Server) serveDataConn(c net.Conn, accepted bool) {
 	// are. It must not choose its locality by a prefix.
 	err = newDataConn(s.Host, b, accepted).serve(s.OneCommand)
 	s.lost("data", err, s.EndWithData && !s.replaced(b))
+}
+
+// serveDevice serves the commands of a device, and ends the server with it. What is
+// behind it must not choose its locality by a prefix.
+func (s *Server) serveDevice() {
+	d, err := newDevice(s.Device)
+	if err != nil {
+		s.Host.log.Error("the device cannot be used", "err", err)
+		s.stop()
+		return
+	}
+	defer d.release()
+	if !s.enter(d) {
+		return
+	}
+	defer s.leave(d)
+	s.lost("device", newDataConn(s.Host, d, false).serve(false), true)
 }
 
 // setCurrent notes which accepted data connection is served, or that one of

@@ -24,7 +24,8 @@ func TestCompletionKnowsEveryOption(t *testing.T) {
 		words, function, help string
 		option                *regexp.Regexp
 	}{
-		{"swtpm socket --", "_swtpm", usage, long},
+		{"swtpm socket --", "_swtpm", usages["socket"], long},
+		{"swtpm chardev --", "_swtpm", usages["chardev"], long},
 		{"swtpm_ioctl -", "_swtpm_ioctl", ioctlUsage, any},
 		{"swtpm_bios -", "_swtpm_bios", biosUsage, any},
 	} {

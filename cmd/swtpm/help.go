@@ -1,16 +1,38 @@
 package main
 
-const usage = `Usage: swtpm socket --tpm2 --tpmstate dir=DIR [options]
+// usages are the help texts of the two interfaces.
+var usages = map[string]string{
+	"socket":  socketUsage + ctrlUsage + serverUsage + sharedUsage + socketExamples + exitUsage,
+	"chardev": chardevUsage + ctrlUsage + "\n" + sharedUsage + chardevExample + exitUsage,
+}
+
+const socketUsage = `Usage: swtpm socket --tpm2 --tpmstate dir=DIR [options]
 
 A TPM 2.0 for a virtual machine, reached over sockets as QEMU, libvirt and
 tpm2-tools do it.
 
 Where it is reached:
-  --ctrl type=unixio,path=PATH[,mode=0770][,uid=U][,gid=G][,terminate]
+`
+
+const chardevUsage = `Usage: swtpm chardev --tpm2 --tpmstate dir=DIR [options]
+
+A TPM 2.0 behind a character device, as containers have it.
+
+Where it is reached:
+  --vtpm-proxy     a new device /dev/tpmN by the kernel's module tpm_vtpm_proxy,
+                   whose name is printed; for root. Startup is sent, and the
+                   kernel may set the locality
+  -c, --chardev PATH
+  -f, --fd N       a device that is open already, such as the proxy's end
+`
+
+const ctrlUsage = `  --ctrl type=unixio,path=PATH[,mode=0770][,uid=U][,gid=G][,terminate]
   --ctrl type=unixio,fd=N|clientfd=N[,terminate]
   --ctrl type=tcp,port=P[,bindaddr=ADDR[,ifname=IF]][,terminate]  or fd=N
                    the control channel, which QEMU needs
-  --server type=tcp,port=P[,bindaddr=ADDR[,ifname=IF]][,disconnect]
+`
+
+const serverUsage = `  --server type=tcp,port=P[,bindaddr=ADDR[,ifname=IF]][,disconnect]
   --server type=unixio,path=PATH[,mode=0770][,uid=U][,gid=G]
   --server type=tcp|unixio,fd=N
                    the data channel; disconnect ends a connection after one
@@ -19,8 +41,11 @@ Where it is reached:
                    the TCG simulator's protocol: commands on P, platform on P+1
   -p, --port P     the same as --server type=tcp,port=P,disconnect
   -f, --fd N       the same as --server type=tcp,fd=N
+  -t, --terminate  end when the data channel's client is gone
 
-What it keeps:
+`
+
+const sharedUsage = `What it keeps:
   --tpmstate dir=DIR[,mode=0640][,lock]  or  backend-uri=dir://DIR
                    the directory of the state, or $TPM_PATH; a new TPM is made
                    where there is none. Each change is on the disk before its
@@ -39,7 +64,6 @@ How it behaves:
   --flags not-need-init,startup-clear|startup-state|startup-none,disable-auto-shutdown
                    power on at once, send Startup, send no Shutdown at the end
   --locality reject-locality-4,allow-set-locality
-  -t, --terminate  end when the data channel's client is gone
   -d, --daemon     go to the background when ready
   -r, --runas USER
   --pid file=PATH|fd=N
@@ -56,7 +80,9 @@ What it tells:
                          profiles, 128 attributes
   --version, -h, --help
 
-Examples:
+`
+
+const socketExamples = `Examples:
   swtpm socket --tpm2 --tpmstate dir=vm1 --ctrl type=unixio,path=vm1.sock
       for QEMU: -chardev socket,id=t,path=vm1.sock
                 -tpmdev emulator,id=t0,chardev=t -device tpm-crb,tpmdev=t0
@@ -66,6 +92,14 @@ Examples:
   swtpm socket --tpm2 --tpmstate dir=t --server type=mssim,port=2321
       for tpm2-tools: export TPM2TOOLS_TCTI=mssim:port=2321
 
-Exit codes: 0 ended in order, or printed what was asked; 1 anything else, with
+`
+
+const chardevExample = `Example:
+  swtpm chardev --tpm2 --tpmstate dir=t --vtpm-proxy
+      New TPM device: /dev/tpm1 (major/minor = 10/224)
+
+`
+
+const exitUsage = `Exit codes: 0 ended in order, or printed what was asked; 1 anything else, with
 one line on standard error that says why.
 `

@@ -74,14 +74,12 @@ func run(args []string) error {
 		return fmt.Errorf("which interface? Try 'swtpm socket --help'")
 	}
 	switch verb := args[0]; verb {
-	case "socket":
-		return socket(args[1:])
-	case "chardev":
-		return fmt.Errorf("the interface '%s' is not in this version: use 'swtpm socket'", verb)
+	case "socket", "chardev":
+		return serveBy(verb, args[1:])
 	case "cuse":
 		return errCUSE
 	case "-h", "--help", "help":
-		fmt.Print(usage)
+		fmt.Print(usages["socket"])
 		return nil
 	case "-v", "--version", "version":
 		printVersion()

@@ -7,18 +7,22 @@ import (
 	"strings"
 )
 
-// options are those of 'swtpm socket', as given.
+// options are those of 'swtpm socket' and 'swtpm chardev', as given.
 type options struct {
+	verb string // the interface, one of the two
+
 	ctrl, server, tpmstate, log, pid string
 	flags, locality, migration       string
 	seccomp, runas                   string
 	port, fd                         string
 	info, profile                    string
+	chardev                          string
 
 	terminate, daemon, tpm2        bool
 	printCapabilities, printStates bool
 	printProfiles                  bool
 	printVersion, printHelp        bool
+	vtpmProxy                      bool
 }
 
 // option is one option: its names, and where it goes.
@@ -28,11 +32,12 @@ type option struct {
 	text  func(*options) *string // takes a value
 	flag  func(*options) *bool   // takes none
 	not   string                 // known, refused with this reason
+	only  string                 // the one interface that has it; empty = both
 }
 
 var optionTable = []option{
 	{long: "ctrl", text: func(o *options) *string { return &o.ctrl }},
-	{long: "server", text: func(o *options) *string { return &o.server }},
+	{long: "server", only: "socket", text: func(o *options) *string { return &o.server }},
 	{long: "tpmstate", text: func(o *options) *string { return &o.tpmstate }},
 	{long: "log", text: func(o *options) *string { return &o.log }},
 	{long: "pid", text: func(o *options) *string { return &o.pid }},
@@ -41,11 +46,13 @@ var optionTable = []option{
 	{long: "migration", text: func(o *options) *string { return &o.migration }},
 	{long: "seccomp", text: func(o *options) *string { return &o.seccomp }},
 	{long: "runas", short: "r", text: func(o *options) *string { return &o.runas }},
-	{long: "port", short: "p", text: func(o *options) *string { return &o.port }},
+	{long: "port", short: "p", only: "socket", text: func(o *options) *string { return &o.port }},
 	{long: "fd", short: "f", text: func(o *options) *string { return &o.fd }},
 	{long: "profile", text: func(o *options) *string { return &o.profile }},
 	{long: "print-info", text: func(o *options) *string { return &o.info }},
-	{long: "terminate", short: "t", flag: func(o *options) *bool { return &o.terminate }},
+	{long: "chardev", short: "c", only: "chardev", text: func(o *options) *string { return &o.chardev }},
+	{long: "vtpm-proxy", only: "chardev", flag: func(o *options) *bool { return &o.vtpmProxy }},
+	{long: "terminate", short: "t", only: "socket", flag: func(o *options) *bool { return &o.terminate }},
 	{long: "daemon", short: "d", flag: func(o *options) *bool { return &o.daemon }},
 	{long: "tpm2", flag: func(o *options) *bool { return &o.tpm2 }},
 	{long: "print-capabilities", flag: func(o *options) *bool { return &o.printCapabilities }},
@@ -63,8 +70,8 @@ var optionTable = []option{
 
 // parseOptions reads the command line as getopt_long does: --name value,
 // --name=value, unique beginnings of names, -p value, -pvalue, -td.
-func parseOptions(args []string) (options, error) {
-	var o options
+func parseOptions(verb string, args []string) (options, error) {
+	o := options{verb: verb}
 	for len(args) > 0 {
 		arg := args[0]
 		args = args[1:]
@@ -75,7 +82,7 @@ func parseOptions(args []string) (options, error) {
 		case strings.HasPrefix(arg, "-") && arg != "-":
 			args, err = o.shorts(arg[1:], args)
 		default:
-			err = fmt.Errorf("'%s' is no option: see 'swtpm socket --help'", arg)
+			err = fmt.Errorf("'%s' is no option: see 'swtpm %s --help'", arg, verb)
 		}
 		if err != nil {
 			return o, err
@@ -86,7 +93,7 @@ func parseOptions(args []string) (options, error) {
 
 func (o *options) long(arg string, args []string) ([]string, error) {
 	name, value, given := strings.Cut(arg, "=")
-	opt, err := findOption(name)
+	opt, err := o.findOption(name)
 	if err != nil {
 		return nil, err
 	}
@@ -96,9 +103,9 @@ func (o *options) long(arg string, args []string) ([]string, error) {
 // shorts reads a group of one-letter options.
 func (o *options) shorts(group string, args []string) ([]string, error) {
 	for i := range len(group) {
-		opt := findShort(group[i : i+1])
+		opt := o.findShort(group[i : i+1])
 		if opt == nil {
-			return nil, fmt.Errorf("there is no option -%c: see 'swtpm socket --help'", group[i])
+			return nil, fmt.Errorf("there is no option -%c: see 'swtpm %s --help'", group[i], o.verb)
 		}
 		rest := group[i+1:]
 		if opt.text != nil || opt.not != "" {
@@ -130,12 +137,18 @@ func (o *options) set(opt *option, name, value string, given bool, args []string
 	return args, nil
 }
 
+// has reports whether the interface has an option.
+func (o *options) has(opt *option) bool { return opt.only == "" || opt.only == o.verb }
+
 // findOption finds an option by its name or a beginning of it that fits no
 // other.
-func findOption(name string) (*option, error) {
+func (o *options) findOption(name string) (*option, error) {
 	var found *option
 	for i := range optionTable {
 		opt := &optionTable[i]
+		if !o.has(opt) {
+			continue
+		}
 		if opt.long == name {
 			return opt, nil
 		}
@@ -147,15 +160,15 @@ func findOption(name string) (*option, error) {
 		}
 	}
 	if found == nil {
-		return nil, fmt.Errorf("there is no option --%s: see 'swtpm socket --help'", name)
+		return nil, fmt.Errorf("there is no option --%s: see 'swtpm %s --help'", name, o.verb)
 	}
 	return found, nil
 }
 
-func findShort(letter string) *option {
+func (o *options) findShort(letter string) *option {
 	for i := range optionTable {
-		if optionTable[i].short == letter {
-			return &optionTable[i]
+		if opt := &optionTable[i]; opt.short == letter && o.has(opt) {
+			return opt
 		}
 	}
 	return nil
@@ -186,7 +199,7 @@ func (o *options) withEnvironment() {
 	if o.tpmstate == "" && os.Getenv("TPM_PATH") != "" {
 		o.tpmstate = "dir=" + os.Getenv("TPM_PATH")
 	}
-	if o.port == "" && o.server == "" && o.fd == "" && o.ctrl == "" {
+	if o.verb == "socket" && o.port == "" && o.server == "" && o.fd == "" && o.ctrl == "" {
 		o.port = os.Getenv("TPM_PORT")
 	}
 }

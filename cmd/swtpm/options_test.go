@@ -14,7 +14,7 @@ import (
 )
 
 func TestParseOptions(t *testing.T) {
-	o, err := parseOptions([]string{"--ctrl=type=tcp,port=1", "--server", "type=tcp,port=2",
+	o, err := parseOptions("socket", []string{"--ctrl=type=tcp,port=1", "--server", "type=tcp,port=2",
 		"-td", "-p3", "-r", "nobody", "--tpm2", "--print-s", "--tpms", "dir=x"})
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +30,15 @@ func TestRefused(t *testing.T) {
 	dir := shortDir(t)
 	for _, c := range []struct{ args, name string }{
 		{"", "socket"},
-		{"chardev --tpm2", "chardev"},
+		{"chardev --tpm2 --tpmstate dir=DIR", "--vtpm-proxy"},
+		{"chardev --tpm2 --tpmstate dir=DIR --vtpm-proxy --fd 7", "exclude"},
+		{"chardev --tpm2 --tpmstate dir=DIR --chardev DIR/absent", "DIR/absent"},
+		{"chardev --tpm2 --tpmstate dir=DIR -c DIR", "DIR"},
+		{"chardev --tpm2 --tpmstate dir=DIR --fd 77", "77"},
+		{"chardev --tpm2 --tpmstate dir=DIR --fd 2", "fd=2"},
+		{"chardev --tpm2 --server type=tcp,port=1", "--server"},
+		{"chardev --tpm2 -t", "swtpm chardev --help"},
+		{"socket --tpm2 --vtpm-proxy", "--vtpm-proxy"},
 		{"cuse", "cuse"},
 		{"nonsense", "nonsense"},
 		{"socket --nonsense", "--nonsense"},

@@ -17,15 +17,15 @@ import (
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
-// socket is the verb 'swtpm socket'.
-func socket(args []string) error {
-	o, err := parseOptions(args)
+// serveBy is the verbs 'swtpm socket' and 'swtpm chardev'.
+func serveBy(verb string, args []string) error {
+	o, err := parseOptions(verb, args)
 	if err != nil {
 		return err
 	}
 	switch {
 	case o.printHelp:
-		fmt.Print(usage)
+		fmt.Print(usages[verb])
 		return nil
 	case o.printVersion:
 		printVersion()
@@ -57,6 +57,12 @@ func socket(args []string) error {
 func serve(o *options) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	s := &swtpm.Server{EndWithData: o.terminate}
+	if o.verb == "chardev" {
+		if s.Device, err = o.openDevice(); err != nil {
+			return err
+		}
+	}
 	if o.runas != "" {
 		if err := runAs(o.runas); err != nil {
 			return err
@@ -66,7 +72,6 @@ func serve(o *options) (err error) {
 	if err != nil {
 		return err
 	}
-	s := &swtpm.Server{EndWithData: o.terminate}
 	if err := openChannels(s, o); err != nil {
 		return err
 	}
@@ -95,6 +100,7 @@ func serve(o *options) (err error) {
 func openChannels(s *swtpm.Server, o *options) error {
 	server := o.server
 	switch {
+	case o.verb == "chardev":
 	case server != "":
 	case o.fd != "":
 		server = "type=tcp,fd=" + o.fd
@@ -128,12 +134,13 @@ func hostConfig(o *options, log *slog.Logger) (swtpm.Config, startup, error) {
 	if err != nil {
 		return cfg, start, err
 	}
-	cfg.RejectLocality4, cfg.AllowSetLocality = p.has("reject-locality-4"), p.has("allow-set-locality")
+	cfg.RejectLocality4 = p.has("reject-locality-4")
+	cfg.AllowSetLocality = p.has("allow-set-locality") || o.vtpmProxy // the kernel sends it
 	if p, err = parseParams("migration", o.migration, "incoming", "release-lock-outgoing"); err != nil {
 		return cfg, start, err
 	}
 	cfg.Incoming, cfg.ReleaseOutgoing = p.has("incoming"), p.has("release-lock-outgoing")
-	if start, err = parseFlags(o.flags); err != nil {
+	if start, err = parseFlags(o.flags, o.vtpmProxy); err != nil {
 		return cfg, start, err
 	}
 	cfg.NoAutoShutdown = start.noShutdown
@@ -181,7 +188,9 @@ type startup struct {
 	noShutdown bool
 }
 
-func parseFlags(value string) (startup, error) {
+// parseFlags reads --flags. A TPM behind the kernel's proxy is on at once, and started
+// unless the flags say otherwise: the kernel sends no Startup.
+func parseFlags(value string, proxy bool) (startup, error) {
 	var s startup
 	p, err := parseParams("flags", value, "not-need-init", "startup-clear", "startup-state",
 		"startup-none", "startup-deactivated", "disable-auto-shutdown")
@@ -201,8 +210,8 @@ func parseFlags(value string) (startup, error) {
 		return s, fmt.Errorf("--flags takes one kind of startup only")
 	}
 	s.state = p.has("startup-state")
-	s.send = s.state || p.has("startup-clear")
-	s.powerOn = s.send || p.has("not-need-init")
+	s.send = s.state || p.has("startup-clear") || proxy && given == 0
+	s.powerOn = s.send || p.has("not-need-init") || proxy
 	s.noShutdown = p.has("disable-auto-shutdown")
 	return s, nil
 }

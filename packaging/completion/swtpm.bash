@@ -4,7 +4,7 @@ _swtpm() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} words=
 	COMPREPLY=()
 	if [ "$COMP_CWORD" = 1 ]; then
-		words="socket --help --version"
+		words="socket chardev --help --version"
 	else
 		case $prev in
 		--ctrl) words="type=unixio,path= type=tcp,port=" ;;
@@ -14,15 +14,20 @@ _swtpm() {
 		--locality) words="reject-locality-4 allow-set-locality" ;;
 		--migration) words="incoming release-lock-outgoing" ;;
 		--seccomp) words="action=none" ;;
+		-c | --chardev) COMPREPLY=($(compgen -f -- "$cur")); return ;;
 		--pid) words="file= fd=" ;;
 		--log) words="file= fd=" ;;
 		--profile) words="name=ashlar-v1 name=default-v1 name=default-v2 name=null name=custom file=" ;;
 		--print-info) words="1 2 4 8 16 32 64 128 255" ;;
 		-r | --runas) COMPREPLY=($(compgen -u -- "$cur")); return ;;
 		*)
-			words="--tpm2 --ctrl --server --port --fd --tpmstate --flags --locality --migration
-				--terminate --daemon --runas --pid --log --seccomp --print-capabilities
+			words="--tpm2 --ctrl --fd --tpmstate --flags --locality --migration
+				--daemon --runas --pid --log --seccomp --print-capabilities
 				--print-states --print-info --print-profiles --profile --version --help"
+			case ${COMP_WORDS[1]} in
+			socket) words="$words --server --port --terminate" ;;
+			chardev) words="$words --chardev --vtpm-proxy" ;;
+			esac
 			;;
 		esac
 	fi

@@ -1,0 +1,112 @@
+package swtpm
+
+import (
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// device is a character device that stands in the place of a data connection, such
+// as the end of the kernel's vTPM proxy: each read gives one command, and each
+// write takes one response.
+type device struct {
+	f        *os.File
+	fd       int
+	deadline time.Time // of the reads that begin from now on
+
+	wake, wakened *os.File // the ends of a pipe that Close closes
+
+	mu   sync.Mutex
+	shut bool
+}
+
+// newDevice takes a device over.
+func newDevice(f *os.File) (*device, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &device{f: f, fd: int(f.Fd()), wake: w, wakened: r}, nil
+}
+
+// Read reads once, when there is something to read: in the kernel's proxy a read
+// cannot be called off.
+func (d *device) Read(p []byte) (int, error) {
+	for {
+		fds := []unix.PollFd{{Fd: int32(d.fd), Events: unix.POLLIN}, {Fd: int32(d.wakened.Fd()), Events: unix.POLLIN}}
+		switch n, err := unix.Poll(fds, d.patience()); {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return 0, err
+		case n == 0:
+			return 0, os.ErrDeadlineExceeded
+		case fds[1].Revents != 0, fds[0].Revents&unix.POLLIN == 0: // shut, or nobody behind it
+			return 0, io.EOF
+		}
+		n, err := unix.Read(d.fd, p)
+		switch {
+		case err == unix.EINTR, err == unix.EAGAIN:
+			continue
+		case err != nil:
+			return 0, err
+		case n <= 0:
+			return 0, io.EOF
+		}
+		return n, nil
+	}
+}
+
+// patience is the time until the deadline in milliseconds, -1 where there is none.
+func (d *device) patience() int {
+	if d.deadline.IsZero() {
+		return -1
+	}
+	return int(max(time.Until(d.deadline), time.Millisecond).Milliseconds())
+}
+
+// Write writes all of p.
+func (d *device) Write(p []byte) (int, error) {
+	done := 0
+	for done < len(p) {
+		n, err := unix.Write(d.fd, p[done:])
+		switch err {
+		case nil:
+			done += n
+		case unix.EINTR:
+		case unix.EAGAIN:
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(d.fd), Events: unix.POLLOUT}}, -1)
+		default:
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// SetReadDeadline bounds the reads that begin from now on; the zero time lifts it.
+func (d *device) SetReadDeadline(t time.Time) error {
+	d.deadline = t
+	return nil
+}
+
+// Close ends reads, now and later. The descriptor stays until release.
+func (d *device) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.shut {
+		return nil
+	}
+	d.shut = true
+	return d.wake.Close()
+}
+
+// release gives the descriptors back, when no one reads or writes any more.
+func (d *device) release() {
+	d.Close()
+	d.wakened.Close()
+	d.f.Close()
+}
