@@ -35,19 +35,22 @@ func run(f *File) (acked, tried int, err error) {
 	return acked, tried, nil
 }
 
+// kinds are the ways to keep a state, each on a simulated disk.
+var kinds = map[string]func(*disk) *File{"directory": openOn, "one file": openSingleOn, "backup": openBackedOn}
+
 // countOps gives the number of operations of a run without faults.
-func countOps(t *testing.T) int {
+func countOps(t *testing.T, open func(*disk) *File) int {
 	d := newDisk()
-	if _, _, err := run(openOn(d)); err != nil {
+	if _, _, err := run(open(d)); err != nil {
 		t.Fatal(err)
 	}
 	return d.ops
 }
 
 // check loads and compares with the state that must, or may, be there.
-func check(t *testing.T, d *disk, must, may int) {
+func check(t *testing.T, open func(*disk) *File, d *disk, must, may int) {
 	t.Helper()
-	got, _, err := openOn(d).Load()
+	got, _, err := open(d).Load()
 	if errors.Is(err, fs.ErrNotExist) && must < 0 {
 		return
 	}
@@ -66,55 +69,63 @@ func check(t *testing.T, d *disk, must, may int) {
 // TestCrashAnywhere lets the power go, and the process be killed, at every
 // operation: before it had an effect, and after it but unacknowledged.
 func TestCrashAnywhere(t *testing.T) {
-	n := countOps(t)
-	for op := range n {
-		for _, late := range []bool{false, true} {
-			t.Run(fmt.Sprintf("op%d late=%v", op, late), func(t *testing.T) {
-				crashAt(t, op, late)
-			})
+	for kind, open := range kinds {
+		for op := range countOps(t, open) {
+			for _, late := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s op%d late=%v", kind, op, late), func(t *testing.T) {
+					crashAt(t, open, op, late)
+				})
+			}
 		}
 	}
 }
 
-func crashAt(t *testing.T, op int, late bool) {
-	for seed := range int64(20) {
+func crashAt(t *testing.T, open func(*disk) *File, op int, late bool) {
+	for seed := range int64(5) {
 		d := newDisk()
 		d.failAt, d.late, d.failFor = op, late, 1<<30 // nothing works after it
-		acked, tried, err := run(openOn(d))
+		acked, tried, err := run(open(d))
 		if err == nil {
 			t.Fatal("the fault was not reported")
 		}
-		check(t, d.crash(rand.New(rand.NewSource(seed))), acked, tried)
-		check(t, d.kill(), acked, tried)
+		check(t, open, d.crash(rand.New(rand.NewSource(seed))), acked, tried)
+		check(t, open, d.kill(), acked, tried)
 	}
 }
 
 // TestFaultHeals has one operation fail while the process lives on: the swap
 // is refused, the old state stays, and the next try succeeds.
 func TestFaultHeals(t *testing.T) {
-	n := countOps(t)
-	for op := range n {
-		for _, late := range []bool{false, true} {
-			d := newDisk()
-			d.failAt, d.late = op, late
-			f := openOn(d)
-			acked, tried, err := run(f)
-			if !errors.Is(err, errDisk) {
-				t.Fatalf("op %d: %v", op, err)
-			}
-			if acked >= 0 { // a write that was undone must not come back
-				check(t, d.kill(), acked, -1)
-				for seed := range int64(10) {
-					check(t, d.crash(rand.New(rand.NewSource(seed))), acked, -1)
-				}
-			}
-			if _, err := f.Swap(Version(f.version), sample(tried)); err != nil {
-				t.Fatalf("op %d late %v: not healed: %v", op, late, err)
-			}
-			for seed := range int64(10) {
-				check(t, d.crash(rand.New(rand.NewSource(seed))), tried, -1)
+	for kind, open := range kinds {
+		for op := range countOps(t, open) {
+			for _, late := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s op%d late=%v", kind, op, late), func(t *testing.T) {
+					healAt(t, open, op, late)
+				})
 			}
 		}
+	}
+}
+
+func healAt(t *testing.T, open func(*disk) *File, op int, late bool) {
+	d := newDisk()
+	d.failAt, d.late = op, late
+	f := open(d)
+	acked, tried, err := run(f)
+	if !errors.Is(err, errDisk) {
+		t.Fatal(err)
+	}
+	if acked >= 0 { // a write that was undone must not come back
+		check(t, open, d.kill(), acked, -1)
+		for seed := range int64(5) {
+			check(t, open, d.crash(rand.New(rand.NewSource(seed))), acked, -1)
+		}
+	}
+	if _, err := f.Swap(Version(f.version), sample(tried)); err != nil {
+		t.Fatalf("not healed: %v", err)
+	}
+	for seed := range int64(5) {
+		check(t, open, d.crash(rand.New(rand.NewSource(seed))), tried, -1)
 	}
 }
 
@@ -174,7 +185,7 @@ func TestFullDisk(t *testing.T) {
 	if _, err = f.Swap(v, sample(6)); !errors.Is(err, errDisk) {
 		t.Fatalf("growing on a full disk: %v", err)
 	}
-	check(t, d.kill(), 2, -1)
+	check(t, openOn, d.kill(), 2, -1)
 	if d.names[statePath+".tmp"] != nil {
 		t.Error("a temporary file is left")
 	}
@@ -182,7 +193,7 @@ func TestFullDisk(t *testing.T) {
 	if _, err = f.Swap(v, sample(6)); err != nil {
 		t.Fatalf("not healed: %v", err)
 	}
-	check(t, d.kill(), 6, -1)
+	check(t, openOn, d.kill(), 6, -1)
 }
 
 func TestLeftoverRemoved(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -21,15 +22,19 @@ type Options struct {
 	Mode fs.FileMode
 	// NoLock leaves out the lock against other processes.
 	NoLock bool
+	// Backup keeps a second file of those that BackedFile gives.
+	Backup bool
 }
 
-// Dir is a directory with states in it. Its lock is that of swtpm, a POSIX
-// record lock on the file ".lock", so that neither works on the other's.
+// Dir is a directory with states in it, or one file that holds them. Its lock is
+// that of swtpm, a POSIX record lock on the directory's file ".lock", or on the one
+// file, so that neither works on the other's.
 // Its methods may be called from several goroutines.
 type Dir struct {
-	path string
-	opt  Options
-	fs   filesystem
+	path   string
+	opt    Options
+	fs     filesystem
+	single *single // where it is one file, else nil
 
 	mu   sync.Mutex
 	lock *os.File // nil while not locked
@@ -50,8 +55,11 @@ func OpenDir(path string, opt Options) (*Dir, error) {
 	return &Dir{path: path, opt: opt, fs: osFS{}}, nil
 }
 
-// Path gives the directory's path as it was opened.
+// Path gives the path of the directory, or of the one file, as it was opened.
 func (d *Dir) Path() string { return d.path }
+
+// Single reports whether it is one file that holds the states.
+func (d *Dir) Single() bool { return d.single != nil }
 
 // lockPause is the time between two tries to lock, as in swtpm.
 const lockPause = 10 * time.Millisecond
@@ -74,7 +82,11 @@ func (d *Dir) tryLock() error {
 	if d.opt.NoLock || d.lock != nil {
 		return nil
 	}
-	f, err := lockFile(d.path, os.O_RDWR|os.O_CREATE, syscall.F_WRLCK)
+	path, mode := filepath.Join(d.path, lockName), fs.FileMode(0o660)
+	if d.Single() {
+		path, mode = d.path, d.opt.Mode
+	}
+	f, err := lockFile(path, os.O_RDWR|os.O_CREATE, mode, syscall.F_WRLCK)
 	if err != nil {
 		return err
 	}
@@ -82,10 +94,12 @@ func (d *Dir) tryLock() error {
 	return nil
 }
 
-// lockFile opens the lock file of a directory and takes a lock on it.
-func lockFile(dir string, flags int, kind int16) (*os.File, error) {
-	path := filepath.Join(dir, ".lock")
-	f, err := os.OpenFile(path, flags|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o660)
+// lockName is the file of a directory that is locked.
+const lockName = ".lock"
+
+// lockFile opens a file and takes a lock on it.
+func lockFile(path string, flags int, mode fs.FileMode, kind int16) (*os.File, error) {
+	f, err := os.OpenFile(path, flags|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, mode)
 	if err != nil {
 		return nil, fmt.Errorf("lock file %s cannot be opened: %w", path, errors.Unwrap(err))
 	}
@@ -93,7 +107,7 @@ func lockFile(dir string, flags int, kind int16) (*os.File, error) {
 	if err := syscall.FcntlFlock(f.Fd(), setLock, &l); err != nil {
 		f.Close()
 		if err == syscall.EAGAIN || err == syscall.EACCES {
-			return nil, fmt.Errorf("%w: %s", ErrLocked, dir)
+			return nil, fmt.Errorf("%w: %s", ErrLocked, strings.TrimSuffix(path, "/"+lockName))
 		}
 		return nil, fmt.Errorf("lock file %s cannot be locked: %w", path, err)
 	}
@@ -105,7 +119,7 @@ func lockFile(dir string, flags int, kind int16) (*os.File, error) {
 // writes nothing, so that the directory may be another user's or on a file system
 // that is mounted to be read; where there is no lock file, there is nothing to take.
 func LockToRead(path string) (unlock func() error, err error) {
-	f, err := lockFile(path, os.O_RDONLY, syscall.F_RDLCK)
+	f, err := lockFile(filepath.Join(path, lockName), os.O_RDONLY, 0, syscall.F_RDLCK)
 	if errors.Is(err, fs.ErrNotExist) {
 		return func() error { return nil }, nil
 	}
@@ -136,12 +150,15 @@ func (d *Dir) Unlock() error {
 }
 
 // Discard removes the directory, whose lock is held, where there is nothing in it
-// but the lock file; it gives the lock up then.
+// but the lock file; it gives the lock up then. One file that holds the states stays.
 func (d *Dir) Discard() error {
+	if d.Single() {
+		return nil
+	}
 	list, err := os.ReadDir(d.path)
 	if err != nil || len(list) != 1 || !d.Locked() {
 		return err
 	}
 	// Whoever waits for the lock opens the file anew each time.
-	return errors.Join(os.Remove(filepath.Join(d.path, ".lock")), os.Remove(d.path), d.Unlock())
+	return errors.Join(os.Remove(filepath.Join(d.path, lockName)), os.Remove(d.path), d.Unlock())
 }

@@ -180,4 +180,17 @@ func openOn(d *disk) *File {
 	return dir.File("tpm")
 }
 
+func openSingleOn(d *disk) *File { return singleOn(d).File("tpm") }
+
+// singleOn is one file for states of the samples' sizes.
+func singleOn(d *disk, more ...string) *Dir {
+	s := &single{under: d, path: "/state", mode: 0o600, names: append([]string{"tpm"}, more...), sectors: 420}
+	return &Dir{path: "/state", opt: Options{NoLock: true, Mode: 0o600}, fs: s, single: s}
+}
+
+func openBackedOn(d *disk) *File {
+	dir := &Dir{path: "/state", opt: Options{NoLock: true, Mode: 0o600, Backup: true}, fs: d}
+	return dir.BackedFile("tpm")
+}
+
 var statePath = filepath.Join("/state", "tpm")

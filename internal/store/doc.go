@@ -21,6 +21,12 @@
 // A state that outgrows its slots, and a new one, go the classic way: a
 // temporary file, fsync, rename, fsync of the directory.
 //
+// # One file
+//
+// OpenSingle keeps several states in one file, or on a disk: a first sector that says
+// which are there, and room for a state file of each that never grows. A backup, by
+// contrast, is a second state file beside the first, against what no crash explains.
+//
 // The CRC finds torn and damaged files, not forged ones; versions and digests
 // of the state itself belong to who wrote it.
 package store

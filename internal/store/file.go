@@ -23,7 +23,7 @@ var (
 	// version does not know. The file is left as it is.
 	ErrDamaged = errors.New("the file was cut or altered, or has a format unknown to this version; it is left as it is: restore it from a copy, or move it away")
 	// ErrTooLarge says that a state exceeds MaxSize.
-	ErrTooLarge = fmt.Errorf("a state may have %d bytes at most", MaxSize)
+	ErrTooLarge = fmt.Errorf("a state may have %d bytes at most, and %d in one file with others", MaxSize, singleMost)
 )
 
 // Version names one written state of a file. Zero stands for no file.
@@ -32,12 +32,14 @@ type Version uint64
 // File is one state in a directory. Its methods may be called from several
 // goroutines.
 type File struct {
-	dir  *Dir
-	path string
+	dir    *Dir
+	path   string
+	backup *File // nil where none is kept
 
 	mu       sync.Mutex
 	f        file
 	loaded   bool
+	restored bool   // made anew of the backup
 	capacity int    // sectors in a slot
 	current  int    // slot of the current state
 	renamed  bool   // the file's name is not durable yet
@@ -56,11 +58,15 @@ func (d *Dir) File(name string) *File {
 func (f *File) Path() string { return f.path }
 
 // Load reads the state and its version. Where there is none the error is
-// fs.ErrNotExist; a file that cannot be trusted gives ErrDamaged.
+// fs.ErrNotExist; a file that cannot be trusted gives ErrDamaged. A file that is
+// lost or damaged is made anew of its backup, where one is kept.
 func (f *File) Load() ([]byte, Version, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	state, err := f.load()
+	if f.backup != nil && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrDamaged)) {
+		state, err = f.restore(err)
+	}
 	if err != nil {
 		f.forget()
 		if errors.Is(err, fs.ErrNotExist) {
@@ -133,8 +139,14 @@ func (f *File) Swap(old Version, state []byte) (Version, error) {
 	if !f.loaded || uint64(old) != f.version {
 		return 0, fmt.Errorf("state file %s: %w", f.path, ErrConflict)
 	}
-	if len(state) > MaxSize {
+	if len(state) > f.dir.most() {
 		return 0, fmt.Errorf("state file %s: %w", f.path, ErrTooLarge)
+	}
+	// The backup first: whatever happens then, the file itself is one to go on from.
+	if f.backup != nil {
+		if err := f.backup.put(state); err != nil {
+			return 0, err
+		}
 	}
 	if err := f.write(state); err != nil {
 		return 0, fmt.Errorf("state file %s cannot be written: %w", f.path, cause(err))
@@ -186,7 +198,11 @@ func (f *File) withdraw(off int64) {
 
 // create makes the file with its first state.
 func (f *File) create(state []byte) error {
-	if err := f.rebuild(max(minSectors, sectorsFor(len(state))), 1, state); err != nil {
+	capacity := max(minSectors, sectorsFor(len(state)))
+	if f.dir.Single() {
+		capacity = f.dir.single.sectors
+	}
+	if err := f.rebuild(capacity, 1, state); err != nil {
 		return err
 	}
 	if err := f.syncName(); err != nil {
@@ -265,6 +281,11 @@ func (f *File) Remove() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.forget()
+	if f.backup != nil {
+		if err := f.backup.Remove(); err != nil {
+			return err
+		}
+	}
 	err := f.dir.fs.remove(f.path)
 	if err == nil {
 		err = f.dir.fs.syncDir(f.dir.path)
@@ -283,6 +304,9 @@ func (f *File) Close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.forget()
+	if f.backup != nil {
+		f.backup.Close()
+	}
 }
 
 // forget drops all that is known of the file.
@@ -293,7 +317,10 @@ func (f *File) forget() {
 	f.f, f.loaded, f.renamed, f.capacity, f.current, f.version, f.next = nil, false, false, 0, 0, 0, 0
 }
 
-func (f *File) temporary() string { return f.path + ".tmp" }
+// temporaryEnding is that of a file that takes the place of another when it is whole.
+const temporaryEnding = ".tmp"
+
+func (f *File) temporary() string { return f.path + temporaryEnding }
 
 // cause leaves out the operation and paths that the os package adds: the
 // message names the file already.

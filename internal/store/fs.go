@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"syscall"
@@ -68,10 +69,13 @@ func (f osFile) size() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if !st.Mode().IsRegular() {
-		return 0, syscall.EINVAL
+	switch t := st.Mode().Type(); t {
+	case 0:
+		return st.Size(), nil
+	case fs.ModeDevice: // a disk
+		return f.Seek(0, io.SeekEnd)
 	}
-	return st.Size(), nil
+	return 0, syscall.EINVAL
 }
 
 func (f osFile) readAt(b []byte, off int64) error {
