@@ -22,6 +22,10 @@ const (
 // MaxBlob is the largest state in bytes that SET_STATEBLOB takes.
 const MaxBlob = store.MaxSize
 
+// releasedRetries is how often a command tries to have the lock back that was given
+// up, 10 ms apart, as in swtpm: the target of a migration that failed may be ending.
+const releasedRetries = 300
+
 // lock takes the lock on the state directory where it is not held. Where this
 // host had given it up, the TPM that runs here is the one that lives on: who
 // asks for the lock says so, and what the target of the failed migration wrote
@@ -40,7 +44,7 @@ func (h *Host) lock(retries int) Result {
 		h.unlock()
 		return Fail
 	}
-	h.released = false
+	h.released, h.retries = false, 0
 	return OK
 }
 
@@ -116,7 +120,7 @@ func (h *Host) StateBlob(t BlobType) ([]byte, Result) {
 	case BlobSaveState:
 		if h.cfg.ReleaseOutgoing {
 			h.unlock()
-			h.released = true
+			h.released, h.retries = true, releasedRetries
 		}
 		return nil, Retry
 	default:

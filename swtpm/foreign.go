@@ -109,6 +109,18 @@ const (
 	linearHeader = 12 + 12*linearFiles
 )
 
+// isLinearFile reports whether a file is one of backend file://.
+func isLinearFile(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	b := make([]byte, linearHeader)
+	_, err = io.ReadFull(f, b)
+	return err == nil && isLinear(b)
+}
+
 func isLinear(b []byte) bool {
 	return len(b) >= linearHeader && binary.LittleEndian.Uint64(b) == linearMagic
 }
@@ -172,6 +184,9 @@ func Import(dir *store.Dir, cfg tpm.Config, f Foreign) (path string, err error) 
 // free refuses a directory with a state of swtpm's that is not the file at from:
 // ours beside it would hide that TPM.
 func (s *states) free(from string) error {
+	if s.dir.Single() {
+		return nil
+	}
 	path := filepath.Join(s.dir.Path(), foreignName)
 	there, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -216,6 +231,9 @@ func (s *states) takeOver(cfg tpm.Config, f Foreign) ([]byte, error) {
 // foreign reads the state that swtpm left in the directory; fs.ErrNotExist where
 // it left none.
 func (s *states) foreign() (Foreign, error) {
+	if s.dir.Single() {
+		return Foreign{}, fs.ErrNotExist
+	}
 	f, err := ReadForeign(s.dir.Path(), nil)
 	if errors.Is(err, errEncrypted) {
 		err = fmt.Errorf("%w, to ashlar tpm import, which writes it in clear: put the directory on an encrypted disk", err)
@@ -238,6 +256,9 @@ func (s *states) foreignProfile() (*tpm.Profile, error) {
 // foreignStates lists the states that swtpm has left.
 func (s *states) foreignStates() ([]StateInfo, error) {
 	list := []StateInfo{}
+	if s.dir.Single() {
+		return list, nil
+	}
 	for _, f := range []struct{ name, file string }{{"permall", foreignName}, {"volatile", foreignVolatileName}} {
 		info, err := os.Stat(filepath.Join(s.dir.Path(), f.file))
 		switch {

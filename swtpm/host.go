@@ -57,6 +57,7 @@ type Host struct {
 	suspended bool   // the volatile state was saved and nothing came since
 	stored    bool   // the volatile file is there and belongs to the permanent one
 	released  bool   // the lock on the state was given up to a migration's target
+	retries   int    // tries more that a command makes to have the lock
 	nvOff     bool   // the simulator took the NV away
 	presence  bool   // physical presence, shown until it is taken away
 	last      uint32 // code of the last command that a guest sent
@@ -129,6 +130,9 @@ func (h *Host) powerOn(deleteVolatile bool) error {
 	if h.state.tookOver != "" {
 		h.log.Info("the TPM that swtpm had was taken over; its file is kept, and is not used any more", "file", h.state.tookOver)
 		h.state.tookOver = ""
+	}
+	if h.state.permanent.Restored() {
+		h.log.Warn("the state file was lost or damaged, and was made anew of its backup", "file", h.state.permanent.Path())
 	}
 	h.engine, h.suspended, h.stored = e, false, resumed && !deleteVolatile
 	h.cfg.Profile = nil // the TPM has it
@@ -241,7 +245,7 @@ func (h *Host) Execute(locality uint8, cmd, buf []byte) []byte {
 	if h.engine == nil {
 		return errorResponse(buf, tpm2.RCFailure)
 	}
-	if h.lock(0) != OK { // another process may run this TPM now
+	if h.lock(h.retries) != OK { // another process may run this TPM now
 		return errorResponse(buf, tpm2.RCFailure)
 	}
 	if !h.mayUse(locality) {

@@ -27,8 +27,16 @@ type states struct {
 }
 
 func newStates(dir *store.Dir) states {
-	return states{dir: dir, permanent: dir.File(permanentName), volatile: dir.File(volatileName)}
+	return states{dir: dir, permanent: dir.BackedFile(permanentName), volatile: dir.File(volatileName)}
 }
+
+// OpenFile opens the file at path, or the disk, as one that holds all of a TPM's state.
+func OpenFile(path string, opt store.Options) (*store.Dir, error) {
+	return store.OpenSingle(path, opt, permanentName, volatileName)
+}
+
+// errForeignFile says that the one file for the state is one of swtpm's.
+var errForeignFile = errors.New("it is the state of a TPM of swtpm, which is taken over into a directory: by ashlar tpm import, given this file")
 
 // start makes an engine from the files, and reports whether it goes on from a
 // volatile state. Where there are none, it takes over what swtpm has left, or else
@@ -74,6 +82,9 @@ func (s *states) start(cfg tpm.Config, profile *tpm.Profile) (e *tpm.Engine, res
 
 func (s *states) load() (b []byte, err error) {
 	b, s.version, err = s.permanent.Load()
+	if errors.Is(err, store.ErrDamaged) && s.dir.Single() && isLinearFile(s.dir.Path()) {
+		err = fmt.Errorf("state file %s: %w", s.dir.Path(), errForeignFile)
+	}
 	return b, err
 }
 
@@ -128,7 +139,7 @@ func Manufacture(dir *store.Dir, cfg tpm.Config, opt tpm.Options) (path string, 
 		return "", err
 	}
 	foreign := filepath.Join(dir.Path(), foreignName)
-	if _, err := os.Lstat(foreign); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(foreign); !dir.Single() && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("%s is the state of a TPM of swtpm; it is left as it is: take it over, or choose another directory", foreign)
 	}
 	_, err = s.manufacture(cfg, opt)

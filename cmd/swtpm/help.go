@@ -46,10 +46,15 @@ const serverUsage = `  --server type=tcp,port=P[,bindaddr=ADDR[,ifname=IF]][,dis
 `
 
 const sharedUsage = `What it keeps:
-  --tpmstate dir=DIR[,mode=0640][,lock]  or  backend-uri=dir://DIR
+  --tpmstate dir=DIR[,mode=0640][,lock][,backup][,fsync]  or  backend-uri=dir://DIR
                    the directory of the state, or $TPM_PATH; a new TPM is made
                    where there is none. Each change is on the disk before its
-                   command is answered.
+                   command is answered, with fsync or without. backup keeps a
+                   second file, in the place of which a lost or damaged one is
+                   made; each change then takes twice the time
+  --tpmstate backend-uri=file://FILE[,mode=0640][,lock]
+                   one file for all of the state, or a disk of 3 MB; locked only
+                   where lock is given
   --profile name=NAME|profile=JSON|file=PATH|fd=N[,remove-disabled=check|fips-host]
                    what a new TPM shows, for ever: null (libtpms 0.9, when none
                    is given), default-v1 and default-v2 (libtpms 0.10 and 0.11),

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/user"
 	"strconv"
@@ -27,6 +28,8 @@ func openCtrl(s *swtpm.Server, value string) error {
 		return fmt.Errorf("--ctrl needs type=unixio or type=tcp")
 	case p.has("fd") && p.has("clientfd"):
 		return fmt.Errorf("--ctrl takes fd or clientfd, not both")
+	case p.has("clientfd") && kind == "tcp":
+		return fmt.Errorf("--ctrl clientfd is for type=unixio")
 	case p.has("clientfd"):
 		s.CtrlConn, err = connFD(p, "clientfd")
 	case p.has("fd"):
@@ -74,21 +77,45 @@ func listenTCP(p params, offset int) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
+	if text := os.Getenv("TPM_PORT"); port < 0 && p.option == "server" && text != "" {
+		p.values["port"] = text
+		if port, err = p.number("port", 65535-offset); err != nil {
+			return nil, err
+		}
+	}
 	if port < 0 {
 		return nil, fmt.Errorf("--%s type=tcp needs a port or a fd", p.option)
 	}
-	host := "127.0.0.1"
-	if p.has("bindaddr") {
-		host = p.str("bindaddr")
-	}
-	if p.has("ifname") {
-		host += "%" + p.str("ifname")
+	host, err := bindAddress(p)
+	if err != nil {
+		return nil, err
 	}
 	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port+offset)))
 	if err != nil {
 		return nil, fmt.Errorf("--%s: port %d of %s cannot be listened on: %w", p.option, port+offset, host, reason(err))
 	}
 	return l, nil
+}
+
+// bindAddress reads the address to listen on. A link-local one is of an interface;
+// for any other that does not count.
+func bindAddress(p params) (string, error) {
+	if !p.has("bindaddr") {
+		return "127.0.0.1", nil
+	}
+	addr, err := netip.ParseAddr(p.str("bindaddr"))
+	switch {
+	case err != nil:
+		return "", p.bad("bindaddr", "an IP address")
+	case !addr.Is6() || !addr.IsLinkLocalUnicast():
+		return addr.String(), nil
+	case !p.has("ifname"):
+		return "", fmt.Errorf("--%s: bindaddr=%s needs ifname=INTERFACE", p.option, addr)
+	}
+	if _, err := net.InterfaceByName(p.str("ifname")); err != nil {
+		return "", p.bad("ifname", "a network interface")
+	}
+	return addr.WithZone(p.str("ifname")).String(), nil
 }
 
 // listenUnix listens on a path. A socket that a dead process left there goes;

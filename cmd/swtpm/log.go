@@ -8,6 +8,9 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // openLog opens what --log names; without it, standard error.
@@ -25,9 +28,7 @@ func openLog(value string) (*slog.Logger, error) {
 		return nil, err
 	}
 	switch {
-	case level < 0:
-	case level == 0:
-		return slog.New(slog.DiscardHandler), nil
+	case level <= 0: // not given, or what swtpm takes for 1
 	case level == 1:
 		h.level = slog.LevelError
 	case level < 5:
@@ -35,26 +36,36 @@ func openLog(value string) (*slog.Logger, error) {
 	default:
 		h.level = slog.LevelDebug
 	}
-	if p.has("prefix") {
-		h.prefix = p.str("prefix")
+	truncate, err := p.flag("truncate")
+	if err != nil {
+		return nil, err
 	}
+	h.prefix = p.str("prefix")
 	switch {
+	case p.has("file") && p.has("fd"):
+		return nil, fmt.Errorf("--log takes file or fd, not both")
 	case p.str("file") == "-":
 		return slog.New(slog.DiscardHandler), nil
 	case p.has("file"):
-		flag := os.O_WRONLY | os.O_CREATE | os.O_APPEND
-		if p.has("truncate") {
+		flag := os.O_WRONLY | os.O_CREATE | os.O_APPEND | syscall.O_NOFOLLOW
+		if truncate {
 			flag |= os.O_TRUNC
 		}
-		f, err := os.OpenFile(p.str("file"), flag, 0o640)
+		f, err := os.OpenFile(p.str("file"), flag, 0o600)
 		if err != nil {
 			return nil, fmt.Errorf("--log: %w", err)
 		}
 		h.out = f
 	case p.has("fd"):
-		if h.out, err = inherited(p, "fd"); err != nil {
+		f, err := inherited(p, "fd")
+		if err != nil {
 			return nil, err
 		}
+		if flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0); err != nil || flags&unix.O_ACCMODE == unix.O_RDONLY {
+			f.Close()
+			return nil, p.bad("fd", "open for writing")
+		}
+		h.out = f
 	}
 	return slog.New(h), nil
 }

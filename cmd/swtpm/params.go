@@ -14,17 +14,23 @@ type params struct {
 	values map[string]string
 }
 
-// parseParams takes an option's value apart. Keys must be among those known;
-// one without a value is a flag.
+// parseParams takes an option's value apart. Keys must be among those known, and
+// have one value each; one without a value is a flag.
 func parseParams(option, s string, known ...string) (params, error) {
 	p := params{option: option, values: map[string]string{}}
 	if s == "" {
 		return p, nil
 	}
 	for _, part := range split(s) {
-		key, value, _ := strings.Cut(part, "=")
-		if !slices.Contains(known, key) {
+		key, value, given := strings.Cut(part, "=")
+		before, twice := p.values[key]
+		switch {
+		case !slices.Contains(known, key):
 			return p, fmt.Errorf("--%s does not know '%s': it takes %s", option, key, strings.Join(known, ", "))
+		case given && value == "":
+			return p, fmt.Errorf("--%s: %s= has no value", option, key)
+		case twice && value != before:
+			return p, fmt.Errorf("--%s: %s is '%s' and '%s'", option, key, before, value)
 		}
 		p.values[key] = value
 	}
@@ -58,15 +64,28 @@ func (p params) bad(key, is string) error {
 	return fmt.Errorf("--%s: %s=%s is not %s", p.option, key, p.str(key), is)
 }
 
-// flag reads a flag, which may also be written key=true or key=false.
+// flag reads a flag, which may also be written key=true or key=false, or 1 or 0.
 func (p params) flag(key string) (bool, error) {
-	switch v, ok := p.values[key]; {
-	case !ok, v == "false":
+	v, given := p.values[key]
+	switch strings.ToLower(v) {
+	case "false", "0":
 		return false, nil
-	case v == "", v == "true":
-		return true, nil
+	case "", "true", "1":
+		return given, nil
 	}
 	return false, p.bad(key, "true or false")
+}
+
+// flags reads several flags.
+func (p params) flags(to map[string]*bool) error {
+	for key, flag := range to {
+		set, err := p.flag(key)
+		if err != nil {
+			return err
+		}
+		*flag = set
+	}
+	return nil
 }
 
 // number reads a whole number from 0 to most; -1 where it is not given.

@@ -29,7 +29,9 @@ func features() []string {
 		"profile-opt-remove-disabled",
 		"cmdarg-print-info",
 		"nvram-backend-dir",
+		"nvram-backend-file",
 		"tpmstate-opt-lock",
+		"tpmstate-dir-backend-opt-backup",
 		"tpmstate-dir-backend-opt-fsync",
 		"systemd-notify",
 	}

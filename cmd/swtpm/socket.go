@@ -5,13 +5,10 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
-	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/ashlar-cloud/ashlar/internal/clock"
-	"github.com/ashlar-cloud/ashlar/internal/store"
 	"github.com/ashlar-cloud/ashlar/swtpm"
 	"github.com/ashlar-cloud/ashlar/tpm"
 	"github.com/ashlar-cloud/ashlar/tpm2"
@@ -71,6 +68,13 @@ func serve(o *options) (err error) {
 	log, err := openLog(o.log)
 	if err != nil {
 		return err
+	}
+	if o.log != "" {
+		defer func() { // also where libvirt looks for it
+			if err != nil {
+				log.Error(err.Error())
+			}
+		}()
 	}
 	if err := openChannels(s, o); err != nil {
 		return err
@@ -134,12 +138,16 @@ func hostConfig(o *options, log *slog.Logger) (swtpm.Config, startup, error) {
 	if err != nil {
 		return cfg, start, err
 	}
-	cfg.RejectLocality4 = p.has("reject-locality-4")
-	cfg.AllowSetLocality = p.has("allow-set-locality") || o.vtpmProxy // the kernel sends it
+	if err := p.flags(map[string]*bool{"reject-locality-4": &cfg.RejectLocality4, "allow-set-locality": &cfg.AllowSetLocality}); err != nil {
+		return cfg, start, err
+	}
+	cfg.AllowSetLocality = cfg.AllowSetLocality || o.vtpmProxy // the kernel sends it
 	if p, err = parseParams("migration", o.migration, "incoming", "release-lock-outgoing"); err != nil {
 		return cfg, start, err
 	}
-	cfg.Incoming, cfg.ReleaseOutgoing = p.has("incoming"), p.has("release-lock-outgoing")
+	if err := p.flags(map[string]*bool{"incoming": &cfg.Incoming, "release-lock-outgoing": &cfg.ReleaseOutgoing}); err != nil {
+		return cfg, start, err
+	}
 	if start, err = parseFlags(o.flags, o.vtpmProxy); err != nil {
 		return cfg, start, err
 	}
@@ -149,35 +157,6 @@ func hostConfig(o *options, log *slog.Logger) (swtpm.Config, startup, error) {
 	}
 	cfg.Dir, err = openState(o.tpmstate)
 	return cfg, start, err
-}
-
-// openState opens the directory that --tpmstate names.
-func openState(value string) (*store.Dir, error) {
-	p, err := parseParams("tpmstate", value, "dir", "backend-uri", "mode", "lock", "fsync")
-	if err != nil {
-		return nil, err
-	}
-	mode, err := p.mode("mode", 0o640)
-	if err != nil {
-		return nil, err
-	}
-	lock := true
-	if p.has("lock") {
-		if lock, err = p.flag("lock"); err != nil {
-			return nil, err
-		}
-	}
-	path := p.str("dir")
-	if uri := p.str("backend-uri"); uri != "" {
-		var ok bool
-		if path, ok = strings.CutPrefix(uri, "dir://"); !ok {
-			return nil, p.bad("backend-uri", "dir://DIR, the only kind in this version")
-		}
-	}
-	if path == "" {
-		return nil, fmt.Errorf("--tpmstate needs dir=DIR or backend-uri=dir://DIR")
-	}
-	return store.OpenDir(path, store.Options{Mode: mode, NoLock: !lock})
 }
 
 // startup is what --flags asks for.
@@ -197,22 +176,19 @@ func parseFlags(value string, proxy bool) (startup, error) {
 	if err != nil {
 		return s, err
 	}
-	if p.has("startup-deactivated") {
+	var on, clears, none, deactivated bool
+	if err := p.flags(map[string]*bool{"not-need-init": &on, "startup-clear": &clears, "startup-state": &s.state,
+		"startup-none": &none, "startup-deactivated": &deactivated, "disable-auto-shutdown": &s.noShutdown}); err != nil {
+		return s, err
+	}
+	switch {
+	case deactivated:
 		return s, fmt.Errorf("--flags startup-deactivated is for a TPM 1.2 only")
-	}
-	given := 0
-	for _, f := range []string{"startup-clear", "startup-state", "startup-none"} {
-		if p.has(f) {
-			given++
-		}
-	}
-	if given > 1 {
+	case clears && s.state, clears && none, s.state && none:
 		return s, fmt.Errorf("--flags takes one kind of startup only")
 	}
-	s.state = p.has("startup-state")
-	s.send = s.state || p.has("startup-clear") || proxy && given == 0
-	s.powerOn = s.send || p.has("not-need-init") || proxy
-	s.noShutdown = p.has("disable-auto-shutdown")
+	s.send = s.state || clears || proxy && !none
+	s.powerOn = s.send || on || proxy
 	return s, nil
 }
 
@@ -231,36 +207,4 @@ func (s startup) run(h *swtpm.Host) error {
 		return fmt.Errorf("the TPM refused Startup: %w", rc)
 	}
 	return nil
-}
-
-// writePID writes the process's number where --pid asks, and gives what
-// removes the file again.
-func writePID(value string) (func(), error) {
-	nothing := func() {}
-	if value == "" {
-		return nothing, nil
-	}
-	p, err := parseParams("pid", value, "file", "fd")
-	if err != nil {
-		return nothing, err
-	}
-	text := fmt.Appendf(nil, "%d", os.Getpid())
-	if path := p.str("file"); path != "" {
-		if err := os.WriteFile(path, text, 0o640); err != nil {
-			return nothing, fmt.Errorf("--pid: %w", err)
-		}
-		return func() { os.Remove(path) }, nil
-	}
-	if !p.has("fd") {
-		return nothing, fmt.Errorf("--pid needs file=PATH or fd=N")
-	}
-	f, err := inherited(p, "fd")
-	if err != nil {
-		return nothing, err
-	}
-	defer f.Close()
-	if _, err := f.Write(text); err != nil {
-		return nothing, fmt.Errorf("--pid: %w", err)
-	}
-	return nothing, nil
 }
