@@ -18,7 +18,7 @@ export GOFLAGS += -buildvcs=false
 endif
 FUZZTIME ?= 5m
 TEST_PACKAGES := swtpm swtpm-tools tpm2-tools libtss2-tcti-swtpm0 libtss2-tcti-mssim0 \
-	qemu-system-x86 ovmf busybox-static openssl xxd cpio \
+	qemu-system-x86 qemu-utils ovmf busybox-static openssl xxd cpio \
 	tpm2-abrmd libtss2-tcti-tabrmd0 dbus-daemon tss2 tpm2-openssl \
 	libtpm2-pkcs11-1 libtpm2-pkcs11-tools opensc clevis-tpm2 clevis-luks cryptsetup-bin systemd
 

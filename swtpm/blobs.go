@@ -156,6 +156,7 @@ func (h *Host) SetStateBlob(t BlobType, b []byte) Result {
 	if r := h.lock(0); r != OK {
 		return IOError
 	}
+	_, before := h.state.load()
 	var err error
 	switch t {
 	case BlobPermanent:
@@ -176,7 +177,20 @@ func (h *Host) SetStateBlob(t BlobType, b []byte) Result {
 		}
 		return Fail
 	}
+	if t == BlobPermanent {
+		h.recordReplaced(before == nil)
+	}
 	return OK
+}
+
+// recordReplaced notes that a state came in. One that takes the place of another is a
+// snapshot's revert, or a migration to where the TPM has been.
+func (h *Host) recordReplaced(there bool) {
+	if there {
+		h.log.Warn("the state of the TPM was replaced by one that came in, such as a snapshot's")
+		return
+	}
+	h.log.Info("the state of a TPM came in")
 }
 
 // errBadBlob says that a state that came in was not one to go on from.
