@@ -155,8 +155,10 @@ func hostConfig(o *options, log *slog.Logger) (swtpm.Config, startup, error) {
 	if cfg.Profile, err = openProfile(o.profile); err != nil {
 		return cfg, start, err
 	}
-	cfg.Dir, err = openState(o.tpmstate)
-	return cfg, start, err
+	if cfg.Dir, err = openState(o.tpmstate); err != nil {
+		return cfg, start, err
+	}
+	return cfg, start, cfg.Dir.Make()
 }
 
 // startup is what --flags asks for.

@@ -39,6 +39,8 @@ type single struct {
 	names   []string // of the states, in their order in the file
 	sectors int      // in a slot
 
+	made bool // its name in its directory is durable
+
 	mu sync.Mutex // held from reading the first sector to writing it
 }
 
@@ -266,7 +268,34 @@ func (s *single) write(f file, present uint32) error {
 func (s *single) link(_, _ string) error { return errors.ErrUnsupported }
 
 // syncDir implements filesystem: the file may be a new one.
-func (s *single) syncDir(string) error { return s.under.syncDir(filepath.Dir(s.path)) }
+func (s *single) syncDir(string) error {
+	if s.made {
+		return nil
+	}
+	return s.under.syncDir(filepath.Dir(s.path))
+}
+
+// Make makes the one file, empty, where it is to hold the states and is not there.
+// From then on, nothing but the file itself is asked of its directory, so that
+// the process may give up all rights there. For a directory it does nothing.
+func (d *Dir) Make() error {
+	s := d.single
+	if s == nil || s.made {
+		return nil
+	}
+	f, err := s.under.create(s.path, s.mode)
+	if err == nil {
+		err = f.close()
+	}
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		err = s.under.syncDir(filepath.Dir(s.path))
+	}
+	if err != nil {
+		return fmt.Errorf("state file %s cannot be made: %w", s.path, cause(err))
+	}
+	s.made = true
+	return nil
+}
 
 // region is the room of one state.
 type region struct {

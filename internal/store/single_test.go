@@ -41,6 +41,12 @@ func TestSingle(t *testing.T) {
 		if _, _, err := d.File("a").Load(); !errors.Is(err, fs.ErrNotExist) {
 			t.Fatal(err)
 		}
+		if err := d.Make(); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := d.File("a").Load(); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
 		if err := d.Lock(0); err != nil {
 			t.Fatal(err)
 		}

@@ -17,7 +17,7 @@ type device struct {
 	fd       int
 	deadline time.Time // of the reads that begin from now on
 
-	wake, wakened *os.File // the ends of a pipe that Close closes
+	wake int // an eventfd, readable when the device is shut
 
 	mu   sync.Mutex
 	shut bool
@@ -25,20 +25,20 @@ type device struct {
 
 // newDevice takes a device over.
 func newDevice(f *os.File) (*device, error) {
-	r, w, err := os.Pipe()
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
-	return &device{f: f, fd: int(f.Fd()), wake: w, wakened: r}, nil
+	return &device{f: f, fd: int(f.Fd()), wake: wake}, nil
 }
 
 // Read reads once, when there is something to read: in the kernel's proxy a read
 // cannot be called off.
 func (d *device) Read(p []byte) (int, error) {
 	for {
-		fds := []unix.PollFd{{Fd: int32(d.fd), Events: unix.POLLIN}, {Fd: int32(d.wakened.Fd()), Events: unix.POLLIN}}
-		switch n, err := unix.Poll(fds, d.patience()); {
+		fds := []unix.PollFd{{Fd: int32(d.fd), Events: unix.POLLIN}, {Fd: int32(d.wake), Events: unix.POLLIN}}
+		switch n, err := unix.Ppoll(fds, d.patience(), nil); {
 		case err == unix.EINTR:
 			continue
 		case err != nil:
@@ -61,12 +61,13 @@ func (d *device) Read(p []byte) (int, error) {
 	}
 }
 
-// patience is the time until the deadline in milliseconds, -1 where there is none.
-func (d *device) patience() int {
+// patience is the time until the deadline, nil where there is none.
+func (d *device) patience() *unix.Timespec {
 	if d.deadline.IsZero() {
-		return -1
+		return nil
 	}
-	return int(max(time.Until(d.deadline), time.Millisecond).Milliseconds())
+	left := unix.NsecToTimespec(int64(max(time.Until(d.deadline), time.Millisecond)))
+	return &left
 }
 
 // Write writes all of p.
@@ -79,7 +80,7 @@ func (d *device) Write(p []byte) (int, error) {
 			done += n
 		case unix.EINTR:
 		case unix.EAGAIN:
-			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(d.fd), Events: unix.POLLOUT}}, -1)
+			_, _ = unix.Ppoll([]unix.PollFd{{Fd: int32(d.fd), Events: unix.POLLOUT}}, nil, nil)
 		default:
 			return done, err
 		}
@@ -101,12 +102,13 @@ func (d *device) Close() error {
 		return nil
 	}
 	d.shut = true
-	return d.wake.Close()
+	_, err := unix.Write(d.wake, []byte{0, 0, 0, 0, 0, 0, 0, 1})
+	return err
 }
 
 // release gives the descriptors back, when no one reads or writes any more.
 func (d *device) release() {
 	d.Close()
-	d.wakened.Close()
+	unix.Close(d.wake)
 	d.f.Close()
 }
