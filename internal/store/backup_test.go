@@ -28,7 +28,7 @@ func TestBackup(t *testing.T) {
 	}
 	v, err := f.Swap(0, sample(0))
 	if err == nil {
-		v, err = f.Swap(v, sample(1))
+		_, err = f.Swap(v, sample(1))
 	}
 	if err != nil {
 		t.Fatal(err)
