@@ -25,5 +25,7 @@
 //     automatic Shutdown is sent unless a command came in between: the saved
 //     volatile state would no longer fit the permanent one.
 //   - The simulator's prefix on the data channel sets the locality of its own
-//     command only.
+//     command only, and is not taken on a character device.
+//   - The lock on the state is given up with the last state blob only where that
+//     was asked for, as swtpm's manual says; swtpm gives it up always.
 package swtpm

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// stateTPM is the arguments of a swtpm that is on, with its state where --tpmstate
+// says.
+func stateTPM(run, state string) []string {
+	return []string{"socket", "--tpm2", "--tpmstate", state, "--flags", "not-need-init",
+		"--ctrl", "type=unixio,path=" + join(run, "c"), "--server", "type=unixio,path=" + join(run, "d")}
+}
+
+// TestLockAgainstDebian has Debian's swtpm and ours keep each other off a state
+// directory: their locks are the same.
+func TestLockAgainstDebian(t *testing.T) {
+	const debian = "/usr/bin/swtpm"
+	needTools(t, debian)
+	for _, c := range []struct{ first, second func(...string) *exec.Cmd }{
+		{func(args ...string) *exec.Cmd { return exec.Command(debian, args...) }, func(args ...string) *exec.Cmd { return swtpmCommand(t, args...) }},
+		{func(args ...string) *exec.Cmd { return swtpmCommand(t, args...) }, func(args ...string) *exec.Cmd { return exec.Command(debian, args...) }},
+	} {
+		state := "dir=" + shortDir(t)
+		run := shortDir(t)
+		first := startProcess(t, c.first(stateTPM(run, state)...))
+		conn := first.dial("unix", join(run, "c"))
+		awaitAnswer(t, first, conn)
+		second := startProcess(t, c.second(stateTPM(shortDir(t), state)...))
+		if code := second.wait(); code != 1 {
+			t.Errorf("the second one: exit code %d: %s", code, second.errs)
+		}
+		conn.Close()
+		first.stop()
+	}
+}
+
+// TestLockMoves gives the lock away with the last state that a migration reads, and
+// takes it back, as the control channel says.
+func TestLockMoves(t *testing.T) {
+	for _, state := range []string{"dir=" + shortDir(t), "backend-uri=file://" + join(shortDir(t), "s") + ",lock"} {
+		run, other, files := shortDir(t), shortDir(t), shortDir(t)
+		source := startProcess(t, swtpmCommand(t, append(stateTPM(run, state), "--migration", "release-lock-outgoing")...))
+		source.dial("unix", join(run, "c")).Close()
+		tool := func(name string, args ...string) toolRun {
+			t.Helper()
+			return runTool(t, calledAs(t, name, args...), files, "")
+		}
+		for _, blob := range []string{"permanent", "volatile", "savestate"} {
+			if _, errs, code := output(t, stateTPM(other, state)...); code != 1 || !strings.Contains(errs, "in use") {
+				t.Fatalf("before %s was read: exit code %d, %s", blob, code, errs)
+			}
+			if r := tool("swtpm_ioctl", "--unix", join(run, "c"), "--save", blob, blob); r.code != 0 {
+				t.Fatalf("%s: %+v", blob, r)
+			}
+		}
+		// The target, which has the lock with its first command.
+		target := startProcess(t, swtpmCommand(t, append(stateTPM(other, state), "--migration", "incoming")...))
+		target.dial("unix", join(other, "c")).Close()
+		if r := tool("swtpm_bios", "--unix", join(other, "d"), "--tpm2"); r.code != 0 {
+			t.Fatalf("the target: %+v %s", r, target.errs)
+		}
+		lock := func() toolRun { return tool("swtpm_ioctl", "--unix", join(run, "c"), "--lock-storage", "3") }
+		if r := lock(); r.code != 1 || r.errs != "TPM result from PTM_LOCK_STORAGE: 0x9\n" {
+			t.Errorf("while the target has it: %+v", r)
+		}
+		target.kill()
+		if r := lock(); r != (toolRun{}) {
+			t.Errorf("after the target: %+v %s", r, source.errs)
+		}
+		if _, errs, code := output(t, stateTPM(other, state)...); code != 1 || !strings.Contains(errs, "in use") {
+			t.Errorf("after it was taken back: exit code %d, %s", code, errs)
+		}
+		if r := tool("swtpm_bios", "--unix", join(run, "d"), "--tpm2"); r.code != 0 {
+			t.Errorf("the source: %+v %s", r, fmt.Sprint(source.errs))
+		}
+	}
+}
