@@ -88,6 +88,23 @@ func TestChardevPath(t *testing.T) {
 	}
 }
 
+// TestBIOSOnDevice starts a TPM through a device, as swtpm_bios finds one.
+func TestBIOSOnDevice(t *testing.T) {
+	master, path := pseudoTerminal(t)
+	dir := shortDir(t)
+	cmd := swtpmCommand(t, "chardev", "--tpm2", "--tpmstate", "dir="+dir, "--fd", "3", "--flags", "not-need-init")
+	cmd.ExtraFiles = []*os.File{master}
+	startProcess(t, cmd)
+	if r := runTool(t, calledAs(t, "swtpm_bios", "--tpm2", "--tpm-device", path, "-cs"), dir, ""); r != (toolRun{}) {
+		t.Errorf("%+v", r)
+	}
+	again := calledAs(t, "swtpm_bios", "--tpm2")
+	again.Env = append(again.Env, "TPM_DEVICE="+path)
+	if r := runTool(t, again, dir, ""); r.code != 128 || r.out != "TPM2_Startup returned error code 0x00000100\n" {
+		t.Errorf("a second Startup: %+v", r)
+	}
+}
+
 // TestVTPMProxy checks what can be without the kernel's module: the ioctl's number,
 // the line that scripts read, and the flags that the proxy stands for.
 func TestVTPMProxy(t *testing.T) {
