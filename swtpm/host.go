@@ -37,6 +37,9 @@ type Config struct {
 	// Incoming leaves the lock on the state directory to the source of a
 	// migration until a state arrives, or the first command.
 	Incoming bool
+	// Record is given each command, those that a Host sends itself among them, and
+	// its response, which it must not keep or change; nil where nobody asks.
+	Record func(response bool, packet []byte)
 	// ReleaseOutgoing gives the lock up when the last state blob was read.
 	ReleaseOutgoing bool
 }
@@ -260,6 +263,20 @@ func (h *Host) Execute(locality uint8, cmd, buf []byte) []byte {
 }
 
 func (h *Host) execute(locality uint8, cancel <-chan struct{}, cmd, buf []byte) []byte {
+	h.record(false, cmd)
+	rsp := h.commit(locality, cancel, cmd, buf)
+	h.record(true, rsp)
+	return rsp
+}
+
+func (h *Host) record(response bool, packet []byte) {
+	if h.cfg.Record != nil {
+		h.cfg.Record(response, packet)
+	}
+}
+
+// commit runs a command and makes what it changed durable, or undoes it.
+func (h *Host) commit(locality uint8, cancel <-chan struct{}, cmd, buf []byte) []byte {
 	rsp, commit := h.engine.Execute(tpm.Request{Locality: locality, PhysicalPresence: h.presence, Cancel: cancel}, cmd, buf)
 	if !commit.Pending() {
 		return rsp

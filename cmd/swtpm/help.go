@@ -74,6 +74,9 @@ How it behaves:
   --pid file=PATH|fd=N
   --log file=PATH|fd=N[,level=N][,prefix=TEXT][,truncate]
                    file=- is silent; levels: 1 errors, 2 more, 5 all
+  --pcap file=PATH|fd=N[,mode=0640][,truncate][,checksums]
+                   commands and responses for Wireshark; what is secret in them
+                   is there too
   --seccomp action=none
 
 What it tells:

@@ -16,7 +16,7 @@ type options struct {
 	seccomp, runas                   string
 	port, fd                         string
 	info, profile                    string
-	chardev                          string
+	chardev, pcap                    string
 
 	terminate, daemon, tpm2        bool
 	printCapabilities, printStates bool
@@ -48,6 +48,7 @@ var optionTable = []option{
 	{long: "runas", short: "r", text: func(o *options) *string { return &o.runas }},
 	{long: "port", short: "p", only: "socket", text: func(o *options) *string { return &o.port }},
 	{long: "fd", short: "f", text: func(o *options) *string { return &o.fd }},
+	{long: "pcap", text: func(o *options) *string { return &o.pcap }},
 	{long: "profile", text: func(o *options) *string { return &o.profile }},
 	{long: "print-info", text: func(o *options) *string { return &o.info }},
 	{long: "chardev", short: "c", only: "chardev", text: func(o *options) *string { return &o.chardev }},
@@ -65,7 +66,6 @@ var optionTable = []option{
 	{long: "migration-key", not: "the state is not encrypted by this version: encrypt the migration, for example by TLS"},
 	{long: "tpm", not: "there is no TPM 1.2 in this version: use --tpm2"},
 	{long: "chroot", short: "R", not: "it is not in this version: start swtpm in a chroot or a container"},
-	{long: "pcap", not: "it is not in this version"},
 }
 
 // parseOptions reads the command line as getopt_long does: --name value,

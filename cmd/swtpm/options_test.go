@@ -96,6 +96,8 @@ func TestRefused(t *testing.T) {
 		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --profile name=null,profile", "profile"},
 		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --profile profile={\"Name\":\"null\",\"Commands\":\"1,2\"},name", "one of"},
 		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --profile profile={\"Name\":\"null\",\"Commands\":\"1,2\"}", "cannot be changed"},
+		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --pcap truncate", "--pcap needs"},
+		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --pcap file=DIR/absent/p", "DIR/absent/p"},
 		{"socket --tpm2 --print-states", "--tpmstate"},
 	} {
 		args := strings.Fields(strings.ReplaceAll(c.args, "DIR", dir))

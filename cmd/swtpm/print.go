@@ -33,6 +33,7 @@ func features() []string {
 		"tpmstate-opt-lock",
 		"tpmstate-dir-backend-opt-backup",
 		"tpmstate-dir-backend-opt-fsync",
+		"cmdarg-pcap",
 		"systemd-notify",
 	}
 	for _, bits := range nullProfile().KeySizes(tpm2.AlgRSA) {

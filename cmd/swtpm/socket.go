@@ -83,6 +83,14 @@ func serve(o *options) (err error) {
 	if err != nil {
 		return err
 	}
+	capture, err := openCapture(o.pcap)
+	if err != nil {
+		return err
+	}
+	if capture != nil {
+		cfg.Record = capture.record
+		defer capture.close()
+	}
 	remove, err := writePID(o.pid)
 	if err != nil {
 		return err

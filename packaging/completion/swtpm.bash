@@ -17,12 +17,13 @@ _swtpm() {
 		-c | --chardev) COMPREPLY=($(compgen -f -- "$cur")); return ;;
 		--pid) words="file= fd=" ;;
 		--log) words="file= fd=" ;;
+		--pcap) words="file= fd=" ;;
 		--profile) words="name=ashlar-v1 name=default-v1 name=default-v2 name=null name=custom file=" ;;
 		--print-info) words="1 2 4 8 16 32 64 128 255" ;;
 		-r | --runas) COMPREPLY=($(compgen -u -- "$cur")); return ;;
 		*)
 			words="--tpm2 --ctrl --fd --tpmstate --flags --locality --migration
-				--daemon --runas --pid --log --seccomp --print-capabilities
+				--daemon --runas --pid --log --pcap --seccomp --print-capabilities
 				--print-states --print-info --print-profiles --profile --version --help"
 			case ${COMP_WORDS[1]} in
 			socket) words="$words --server --port --terminate" ;;
