@@ -35,6 +35,7 @@ build: go-version
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
 	ln -sf swtpm bin/swtpm_ioctl
 	ln -sf swtpm bin/swtpm_bios
+	for name in swtpm_cert swtpm_localca; do ln -sf swtpm_setup bin/$$name; done
 
 demo: build
 	bin/ashlar demo $(if $(YES),--yes) $(if $(JSON),--json-file $(JSON))

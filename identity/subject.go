@@ -16,14 +16,13 @@ const MaxName = 4096
 // nameAttributes are the attributes of a subject by the names that people give
 // them, in lower case.
 var nameAttributes = map[string]struct {
-	id   asn1.ObjectIdentifier
-	ia5  bool // an IA5String, not a DirectoryString
-	only bool // a PrintableString, not any DirectoryString
+	id  asn1.ObjectIdentifier
+	ia5 bool // an IA5String, not a PrintableString or UTF8String
 }{
 	"cn":           {id: asn1.ObjectIdentifier{2, 5, 4, 3}},
 	"sn":           {id: asn1.ObjectIdentifier{2, 5, 4, 4}},
-	"serialnumber": {id: asn1.ObjectIdentifier{2, 5, 4, 5}, only: true},
-	"c":            {id: asn1.ObjectIdentifier{2, 5, 4, 6}, only: true},
+	"serialnumber": {id: asn1.ObjectIdentifier{2, 5, 4, 5}},
+	"c":            {id: asn1.ObjectIdentifier{2, 5, 4, 6}},
 	"l":            {id: asn1.ObjectIdentifier{2, 5, 4, 7}},
 	"st":           {id: asn1.ObjectIdentifier{2, 5, 4, 8}},
 	"street":       {id: asn1.ObjectIdentifier{2, 5, 4, 9}},
@@ -90,15 +89,14 @@ func parseAttribute(part string) (attribute, error) {
 		return attribute{}, err
 	}
 	tag := asn1.TagUTF8String
-	switch printable := !strings.ContainsFunc(value, notPrintable); {
+	switch {
 	case value == "" || !utf8.ValidString(value):
 		return attribute{}, fmt.Errorf("the name's %s is empty or not UTF-8", strings.TrimSpace(key))
-	case known.ia5 && strings.ContainsFunc(value, func(r rune) bool { return r > 0x7f }),
-		known.only && !printable:
+	case known.ia5 && strings.ContainsFunc(value, func(r rune) bool { return r > 0x7f }):
 		return attribute{}, fmt.Errorf("the name's %s has characters that it may not have", strings.TrimSpace(key))
 	case known.ia5:
 		tag = asn1.TagIA5String
-	case printable:
+	case !strings.ContainsFunc(value, notPrintable):
 		tag = asn1.TagPrintableString
 	}
 	return attribute{known.id, asn1.RawValue{Tag: tag, Bytes: []byte(value)}}, nil

@@ -45,6 +45,7 @@ func TestDocs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	buildTools(t, bin)
 	pages, err := filepath.Glob("../../docs/*.md")
 	if err != nil || len(pages) == 0 {
 		t.Fatalf("no pages: %v", err)
@@ -58,6 +59,19 @@ func TestDocs(t *testing.T) {
 			}
 			runPage(t, page, bin)
 		})
+	}
+}
+
+// buildTools puts the other names of our programs beside them.
+func buildTools(t *testing.T, bin string) {
+	tools := filepath.Join(t.TempDir(), "swtpm_setup")
+	if out, err := exec.Command("go", "build", "-o", tools, "../swtpm_setup").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	for _, name := range []string{"swtpm_cert", "swtpm_localca"} {
+		if err := os.Symlink(tools, filepath.Join(bin, name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

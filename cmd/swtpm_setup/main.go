@@ -23,7 +23,10 @@ type tool func(args []string, out, errs io.Writer) error
 
 // tools are the names that this program is called by.
 func tools() map[string]tool {
-	return map[string]tool{}
+	return map[string]tool{
+		"swtpm_cert":    certificate,
+		"swtpm_localca": localca,
+	}
 }
 
 // errSaid is a tool's error that its log file has already.

@@ -1,0 +1,318 @@
+package main
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/ashlar-cloud/ashlar/identity"
+	"github.com/ashlar-cloud/ashlar/swtpm"
+)
+
+// certOptions are those of swtpm_cert.
+type certOptions struct {
+	pubkey, modulus, eccX, eccY, curve string
+	exponent                           uint32
+
+	signkey, password, issuercert, outCert, subject string
+
+	request identity.CertificateRequest
+	days    int
+
+	tpmMaker, tpmModel, tpmVersion *string
+	platMaker, platModel, platVer  *string
+	family                         *string
+	level, revision                *uint32
+
+	tpm2, pem, header                 bool
+	capabilities, showVersion, helpMe bool
+}
+
+// noExpiry is --days for a certificate without an end.
+const noExpiry = -1
+
+// certificate is swtpm_cert: a certificate of a key that need not sign for it.
+func certificate(args []string, out, _ io.Writer) error {
+	o, err := parseCert(args)
+	if err != nil {
+		return err
+	}
+	switch {
+	case o.helpMe:
+		fmt.Fprint(out, certUsage)
+		return nil
+	case o.showVersion:
+		fmt.Fprintf(out, "TPM certificate tool version %s, Ashlar\n", swtpm.Version)
+		return nil
+	case o.capabilities:
+		printCapabilities(out, "swtpm_cert", "cmdarg-signkey-pwd", "cmdarg-tpm-serial-num", "supports-iak-idevid")
+		return nil
+	}
+	return o.certify(out)
+}
+
+// printCapabilities writes what a tool can do in swtpm's own format.
+func printCapabilities(out io.Writer, program string, features ...string) {
+	fmt.Fprintf(out, "{ \"type\": \"%s\", \"features\": [ \"%s\" ], \"version\": \"%s\" }\n",
+		program, strings.Join(features, "\", \""), swtpm.Version)
+}
+
+func parseCert(args []string) (*certOptions, error) {
+	o := &certOptions{exponent: 0x10001, days: 365}
+	o.request.Serial = big.NewInt(1)
+	_, err := getopt(args, o.table(), true)
+	return o, err
+}
+
+// table is swtpm_cert's options.
+func (o *certOptions) table() []option {
+	given := func(name string, into **string) option {
+		return option{name: name, text: func(s string) error { *into = &s; return nil }}
+	}
+	unused := func(string) error { return nil } // for keys of a TPM 1.2, which --signkey refuses
+	return []option{
+		textOption("pubkey", &o.pubkey),
+		textOption("modulus", &o.modulus),
+		textOption("ecc-x", &o.eccX),
+		textOption("ecc-y", &o.eccY),
+		textOption("ecc-curveid", &o.curve),
+		{name: "exponent", text: func(s string) error { return number32(s, &o.exponent) }},
+		textOption("signkey", &o.signkey),
+		textOption("signkey-password", &o.password),
+		{name: "signkey-pwd", text: func(s string) (err error) { o.password, err = readPassword(s); return err }},
+		{name: "parentkey-password", text: unused},
+		{name: "parentkey-pwd", text: unused},
+		textOption("issuercert", &o.issuercert),
+		textOption("out-cert", &o.outCert),
+		textOption("subject", &o.subject),
+		{name: "days", text: o.setDays},
+		{name: "serial", text: o.setSerial},
+		{name: "type", text: o.setKind},
+		given("tpm-manufacturer", &o.tpmMaker),
+		given("tpm-model", &o.tpmModel),
+		given("tpm-version", &o.tpmVersion),
+		textOption("tpm-serial-num", &o.request.TPMSerial),
+		given("platform-manufacturer", &o.platMaker),
+		given("platform-model", &o.platModel),
+		given("platform-version", &o.platVer),
+		given("tpm-spec-family", &o.family),
+		{name: "tpm-spec-level", text: func(s string) error { o.level = new(uint32); return number32(s, o.level) }},
+		{name: "tpm-spec-revision", text: func(s string) error { o.revision = new(uint32); return number32(s, o.revision) }},
+		flagOption("pem", &o.pem),
+		flagOption("add-header", &o.header),
+		flagOption("tpm2", &o.tpm2),
+		flagOption("allow-signing", &o.request.Sign),
+		flagOption("decryption", &o.request.Decrypt),
+		flagOption("print-capabilities", &o.capabilities),
+		flagOption("version", &o.showVersion),
+		flagOption("help", &o.helpMe),
+	}
+}
+
+// number32 reads a number of 32 bits as strtol does: decimal, or 0x and
+// hexadecimal, or 0 and octal.
+func number32(s string, into *uint32) error {
+	n, err := strconv.ParseUint(s, 0, 32)
+	if err != nil {
+		return fmt.Errorf("'%s' is not a number of 32 bits", s)
+	}
+	*into = uint32(n)
+	return nil
+}
+
+func (o *certOptions) setDays(s string) error {
+	n, err := strconv.ParseInt(s, 0, 32)
+	if err != nil || n < noExpiry {
+		return fmt.Errorf("'%s' is not a number of days, nor -1 for a certificate that does not expire", s)
+	}
+	o.days = int(n)
+	return nil
+}
+
+func (o *certOptions) setSerial(s string) error {
+	n, ok := new(big.Int).SetString(s, 10)
+	if !ok || n.Sign() < 0 {
+		return fmt.Errorf("'%.60s' is not a decimal serial number", s)
+	}
+	o.request.Serial = n
+	return nil
+}
+
+func (o *certOptions) setKind(s string) error {
+	switch strings.ToLower(s) {
+	case "ek":
+		o.request.Kind = identity.EKCertificate
+	case "platform":
+		o.request.Kind = identity.PlatformCertificate
+	case "iak":
+		o.request.Kind = identity.IAKCertificate
+	case "idevid":
+		o.request.Kind = identity.IDevIDCertificate
+	default:
+		return fmt.Errorf("'%s' is none of ek, platform, iak, idevid", s)
+	}
+	return nil
+}
+
+// check refuses what is missing before any file is read.
+func (o *certOptions) check() error {
+	switch kind := o.request.Kind; {
+	case !o.tpm2:
+		return errors.New("there is no TPM 1.2 in this version, nor a certificate for one: add --tpm2")
+	case o.issuercert == "":
+		return errors.New("--issuercert is missing")
+	case o.signkey == "":
+		return errors.New("--signkey is missing")
+	case kind == identity.IAKCertificate || kind == identity.IDevIDCertificate:
+		if o.request.TPMSerial == "" {
+			return errors.New("--tpm-serial-num is missing")
+		}
+	case o.tpmMaker == nil || o.tpmModel == nil || o.tpmVersion == nil:
+		return errors.New("--tpm-manufacturer, --tpm-model and --tpm-version must all be given")
+	case kind == identity.PlatformCertificate:
+		if o.platMaker == nil || o.platModel == nil || o.platVer == nil {
+			return errors.New("--platform-manufacturer, --platform-model and --platform-version must all be given")
+		}
+	case o.family == nil || o.level == nil || o.revision == nil:
+		return errors.New("--tpm-spec-family, --tpm-spec-level and --tpm-spec-revision must all be given")
+	}
+	return nil
+}
+
+// fill completes the request from the options.
+func (o *certOptions) fill(now time.Time) (err error) {
+	r := &o.request
+	text := func(s *string) string {
+		if s == nil {
+			return ""
+		}
+		return *s
+	}
+	r.TPM = identity.TPMInfo{Manufacturer: text(o.tpmMaker), Model: text(o.tpmModel), Version: text(o.tpmVersion)}
+	r.Platform = identity.PlatformInfo{Manufacturer: text(o.platMaker), Model: text(o.platModel), Version: text(o.platVer)}
+	if o.family != nil && o.level != nil && o.revision != nil {
+		r.Spec = identity.SpecInfo{Family: *o.family, Level: *o.level, Revision: *o.revision}
+	}
+	r.NotBefore, r.NotAfter = now, identity.NoExpiry()
+	if o.days >= 0 {
+		if r.NotAfter = now.AddDate(0, 0, o.days); r.NotAfter.After(identity.NoExpiry()) {
+			return fmt.Errorf("--days %d: the certificate would end after the year 9999", o.days)
+		}
+	}
+	if r.Subject, err = identity.ParseName(o.subject); err != nil {
+		return fmt.Errorf("--subject: %w", err)
+	}
+	r.Key, err = o.publicKey()
+	return err
+}
+
+// certify makes the certificate and writes it.
+func (o *certOptions) certify(out io.Writer) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	if err := o.fill(time.Now().UTC().Truncate(time.Second)); err != nil {
+		return err
+	}
+	issuer, err := readIssuer(o.issuercert)
+	if err != nil {
+		return err
+	}
+	signer, err := openSigner(o.signkey, o.password)
+	if err != nil {
+		return err
+	}
+	der, err := identity.IssueCertificate(rand.Reader, &o.request, issuer, signer)
+	if err != nil {
+		return err
+	}
+	if o.pem {
+		der = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	}
+	if o.header {
+		if der, err = identity.StoredCertificate(der); err != nil {
+			return err
+		}
+	}
+	if o.outCert == "" {
+		_, err = out.Write(der)
+		return err
+	}
+	return writeCertificate(o.outCert, der)
+}
+
+// readIssuer reads the first certificate of a PEM file.
+func readIssuer(path string) (*x509.Certificate, error) {
+	b, err := readLimited(path, identity.MaxCertificate*identity.MaxCertificates)
+	if err != nil {
+		return nil, err
+	}
+	list, err := identity.ParseCertificates(b)
+	if err != nil {
+		return nil, fmt.Errorf("issuer certificate %s: %w", path, err)
+	}
+	return list[0], nil
+}
+
+// openSigner is the key of --signkey: a PEM file's.
+func openSigner(name, password string) (crypto.Signer, error) {
+	for _, scheme := range []string{"pkcs11:", "tpmkey:"} {
+		if strings.HasPrefix(name, scheme) {
+			return nil, fmt.Errorf("signing keys of %s are not in this version: give a PEM file", scheme)
+		}
+	}
+	b, err := readLimited(name, identity.MaxPrivateKey)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(b)
+	key, err := identity.ParsePrivateKey(b, password)
+	if err != nil {
+		return nil, fmt.Errorf("signing key %s: %w", name, err)
+	}
+	return key, nil
+}
+
+// writeCertificate leaves a whole certificate or none. It follows no symbolic
+// link, since it may write where another user does.
+func writeCertificate(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		_ = os.Remove(path)
+	}
+	return err
+}
+
+// readLimited reads a file of at most so many bytes.
+func readLimited(path string, most int) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > most {
+		return nil, fmt.Errorf("%s has more than %d bytes", path, most)
+	}
+	return b, nil
+}
