@@ -22,6 +22,7 @@ var docBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
 var pageNeeds = map[string][]string{
 	"clients.md": {"clevis", "dbus-daemon", "/usr/sbin/tpm2-abrmd", "tpm2_ptool", "pkcs11-tool",
 		"systemd-cryptenroll", "/sbin/cryptsetup", "tsspowerup"},
+	"certificates.md": {"softhsm2-util", "pkcs11-tool"},
 }
 
 // TestDocs runs every sh block of every page in docs/, a page at a time, in an

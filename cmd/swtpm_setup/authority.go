@@ -24,7 +24,9 @@ import (
 type localCA struct {
 	stateDir, signingKey, issuerCert, certSerial string
 
-	password string // of the signing key
+	password    string   // of the signing key
+	pin         string   // of the PKCS #11 token, where the key is on one
+	environment []string // for the token's module
 }
 
 // Files of the CA that the configuration does not name.
@@ -32,6 +34,7 @@ const (
 	lockFile    = ".lock.swtpm-localca"
 	rootKeyFile = "swtpm-localca-rootca-privkey.pem"
 	rootFile    = "swtpm-localca-rootca-cert.pem"
+	defaultPIN  = "swtpm-tpmca"
 )
 
 // keyBits is the size of the RSA keys of a new CA.
@@ -55,13 +58,25 @@ func readLocalCA(path string) (*localCA, error) {
 	if ca.certSerial, _ = conf.value("certserial"); ca.certSerial == "" {
 		ca.certSerial = filepath.Join(ca.stateDir, "certserial")
 	}
+	if strings.HasPrefix(ca.signingKey, "tpmkey:") {
+		return nil, errTPMKey
+	}
+	if !ca.onToken() {
+		return ca, nil
+	}
+	ca.signingKey = strings.ReplaceAll(ca.signingKey, `\;`, ";") // was once needed there
+	ca.environment = conf.environment()
+	if ca.pin = ca.password; ca.pin == "" {
+		ca.pin, _ = conf.value(pinVariable)
+	}
+	if ca.pin == "" {
+		ca.pin = defaultPIN
+	}
 	return ca, nil
 }
 
 // onToken tells whether the signing key is not a file's.
-func (ca *localCA) onToken() bool {
-	return strings.HasPrefix(ca.signingKey, "pkcs11:") || strings.HasPrefix(ca.signingKey, "tpmkey:")
-}
+func (ca *localCA) onToken() bool { return strings.HasPrefix(ca.signingKey, "pkcs11:") }
 
 // prepare makes the directories, and the CA if its key or its certificate is
 // missing. Of several processes one makes it and the others wait.
@@ -80,6 +95,7 @@ func (ca *localCA) prepare(log *toolLog) error {
 		}
 	}
 	if ca.onToken() {
+		log.printf("CA uses a PKCS#11 key; using %s\n", pinVariable)
 		return nil
 	}
 	if there, err := ca.exists(); there || err != nil {

@@ -26,6 +26,9 @@ type certOptions struct {
 
 	signkey, password, issuercert, outCert, subject string
 
+	pin         string   // of a token
+	environment []string // for a token's module
+
 	request identity.CertificateRequest
 	days    int
 
@@ -37,6 +40,8 @@ type certOptions struct {
 	tpm2, pem, header                 bool
 	capabilities, showVersion, helpMe bool
 }
+
+var errTPMKey = errors.New("signing keys of a TPM 1.2 (tpmkey:) are not supported: give a PEM file or a pkcs11: URI")
 
 // noExpiry is --days for a certificate without an end.
 const noExpiry = -1
@@ -68,7 +73,7 @@ func printCapabilities(out io.Writer, program string, features ...string) {
 }
 
 func parseCert(args []string) (*certOptions, error) {
-	o := &certOptions{exponent: 0x10001, days: 365}
+	o := &certOptions{exponent: 0x10001, days: 365, pin: os.Getenv(pinVariable)}
 	o.request.Serial = big.NewInt(1)
 	_, err := getopt(args, o.table(), true)
 	return o, err
@@ -228,7 +233,7 @@ func (o *certOptions) certify(out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	signer, err := openSigner(o.signkey, o.password)
+	signer, err := o.openSigner(issuer)
 	if err != nil {
 		return err
 	}
@@ -264,19 +269,21 @@ func readIssuer(path string) (*x509.Certificate, error) {
 	return list[0], nil
 }
 
-// openSigner is the key of --signkey: a PEM file's.
-func openSigner(name, password string) (crypto.Signer, error) {
-	for _, scheme := range []string{"pkcs11:", "tpmkey:"} {
-		if strings.HasPrefix(name, scheme) {
-			return nil, fmt.Errorf("signing keys of %s are not in this version: give a PEM file", scheme)
-		}
+// openSigner is the key of --signkey: of a PEM file or a PKCS #11 token.
+func (o *certOptions) openSigner(issuer *x509.Certificate) (crypto.Signer, error) {
+	name := o.signkey
+	if strings.HasPrefix(name, "tpmkey:") {
+		return nil, errTPMKey
+	}
+	if strings.HasPrefix(name, "pkcs11:") {
+		return openToken(name, o.pin, issuer.PublicKey, o.environment)
 	}
 	b, err := readLimited(name, identity.MaxPrivateKey)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(b)
-	key, err := identity.ParsePrivateKey(b, password)
+	key, err := identity.ParsePrivateKey(b, o.password)
 	if err != nil {
 		return nil, fmt.Errorf("signing key %s: %w", name, err)
 	}

@@ -12,7 +12,8 @@ What is certified, one of:
                              a point; on secp256r1 unless given
 
 By whom:
-  --signkey FILE             the CA's key in PEM; it may be encrypted
+  --signkey FILE|pkcs11:URI  the CA's key in PEM, which may be encrypted, or on a
+                             token, with its PIN in SWTPM_PKCS11_PIN
   --signkey-password TEXT    its password
   --signkey-pwd pass:TEXT|file:PATH|fd:N|env:NAME
                              its password, where others do not see it

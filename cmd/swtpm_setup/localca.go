@@ -117,7 +117,7 @@ func (o *localcaOptions) run(log *toolLog) error {
 	}
 	c, err := parseCert(o.certArgs(ca, splitOptions(string(defaults)), serial))
 	if err == nil {
-		c.password = ca.password
+		c.password, c.pin, c.environment = ca.password, ca.pin, ca.environment
 		err = c.certify(io.Discard)
 	}
 	if err != nil {
