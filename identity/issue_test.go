@@ -242,10 +242,9 @@ func TestPrivateKeys(t *testing.T) {
 			t.Fatal(algorithm, err)
 		}
 		forms := map[string][]byte{}
-		for _, cipher := range []string{"aes-128-cbc", "aes-192-cbc", "aes-256-cbc", "des3"} {
-			for _, prf := range []string{"hmacWithSHA1", "hmacWithSHA256", "hmacWithSHA384", "hmacWithSHA512"} {
-				forms[cipher+" "+prf] = openssl(plain, "pkcs8", "-topk8", "-v2", cipher, "-v2prf", prf, "-passout", "pass:x1")
-			}
+		for cipher, prf := range map[string]string{"aes-128-cbc": "hmacWithSHA1", "aes-192-cbc": "hmacWithSHA384",
+			"aes-256-cbc": "hmacWithSHA256", "des3": "hmacWithSHA512"} {
+			forms[cipher] = openssl(plain, "pkcs8", "-topk8", "-v2", cipher, "-v2prf", prf, "-passout", "pass:x1")
 		}
 		if algorithm[0] != "ED25519" {
 			forms["traditional"] = openssl(plain, "pkey", "-traditional")

@@ -208,17 +208,24 @@ func TestTwoAtOnce(t *testing.T) {
 // whole one.
 func TestCACutOff(t *testing.T) {
 	f, c := newIssuer(t), newCA(t, "")
-	for _, missing := range []string{"signkey.pem", "issuercert.pem"} {
+	ca := &localCA{stateDir: c.state, signingKey: c.file("signkey.pem"), issuerCert: c.file("issuercert.pem")}
+	for _, missing := range []string{"issuercert.pem", "signkey.pem"} {
 		c.ready(t, f)
+		if there, err := ca.exists(); !there || err != nil {
+			t.Errorf("a whole CA: %v, %v", there, err)
+		}
 		if err := os.Remove(c.file(missing)); err != nil {
 			t.Fatal(err)
 		}
-		write(t, c.file("signkey.pem.new"), "half of a k")
-		mustCall(t, "swtpm_localca", c.args("ek", f.modulus)...)
-		c.verify(t, filepath.Join(c.dir, "ek.cert"))
+		if there, err := ca.exists(); there || err != nil {
+			t.Errorf("without %s: %v, %v", missing, there, err)
+		}
 	}
+	write(t, c.file("signkey.pem.new"), "half of a k")
+	mustCall(t, "swtpm_localca", c.args("ek", f.modulus)...)
+	c.verify(t, filepath.Join(c.dir, "ek.cert"))
 	// The old certificate goes before the new key comes.
-	ca := &localCA{stateDir: c.state, signingKey: filepath.Join(c.state, "absent", "key"), issuerCert: c.file("issuercert.pem")}
+	ca.signingKey = filepath.Join(c.state, "absent", "key")
 	if err := ca.create(time.Now()); err == nil {
 		t.Error("a CA in a folder that is not there")
 	}

@@ -14,13 +14,14 @@ import (
 
 // softToken is a token in software, with the keys of one CA on it: RSA with
 // label "rsa key" and id 0x01, elliptic with label "ec" and id 0xff02.
-func softToken(t *testing.T) (dir string) {
+func softToken(t *testing.T) (dir, mod string) {
 	t.Helper()
 	for _, tool := range []string{"softhsm2-util", "pkcs11-tool", "openssl"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("%s is missing: install softhsm2, opensc and openssl", tool)
 		}
 	}
+	mod = module(t)
 	dir = t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "tokens"), 0o700); err != nil {
 		t.Fatal(err)
@@ -33,7 +34,7 @@ func softToken(t *testing.T) (dir string) {
 		mustRun(t, nil, "softhsm2-util", "--import", key, "--token", "the token", "--pin", "1234", "--label", k[0], "--id", k[1])
 		mustRun(t, nil, "openssl", "req", "-x509", "-key", key, "-subj", "/CN=token CA", "-addext", "keyUsage=critical,keyCertSign", "-out", filepath.Join(dir, name+".pem"))
 	}
-	return dir
+	return dir, mod
 }
 
 // module is the token's own, so that what else the host has does not matter.
@@ -48,11 +49,17 @@ func module(t *testing.T) string {
 	return ""
 }
 
-// TestToken: a CA whose key is on a token signs what a CA whose key is in a file
-// does, RSA and elliptic, found by label and by id.
 func TestToken(t *testing.T) {
-	dir, f := softToken(t), newIssuer(t)
-	mod := module(t)
+	dir, mod := softToken(t)
+	f := newIssuer(t)
+	t.Run("signs", func(t *testing.T) { tokenSigns(t, dir, mod, f) })
+	t.Run("localca", func(t *testing.T) { tokenLocalca(t, dir, mod, f) })
+	t.Run("refuses", func(t *testing.T) { tokenRefuses(t, dir, mod, f) })
+}
+
+// tokenSigns: a CA whose key is on a token signs what a CA whose key is in a file
+// does, RSA and elliptic, found by label and by id.
+func tokenSigns(t *testing.T, dir, mod string, f issuerFiles) {
 	t.Setenv("SWTPM_PKCS11_PIN", "1234")
 	for uri, ca := range map[string]string{
 		"pkcs11:token=the%20token;object=rsa%20key;type=private?" + mod:             "rsa",
@@ -80,11 +87,9 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// TestLocalcaToken: the configuration names a key on a token, its PIN, and what
+// tokenLocalca: the configuration names a key on a token, its PIN, and what
 // the module's environment needs.
-func TestLocalcaToken(t *testing.T) {
-	dir, f := softToken(t), newIssuer(t)
-	mod := module(t)
+func tokenLocalca(t *testing.T, dir, mod string, f issuerFiles) {
 	conf := os.Getenv("SOFTHSM2_CONF")
 	t.Setenv("SOFTHSM2_CONF", "/nonexistent")
 	for _, pin := range []string{"SWTPM_PKCS11_PIN = 1234\n", "signingkey_password = 1234\nSWTPM_PKCS11_PIN = 9\n"} {
@@ -101,12 +106,10 @@ func TestLocalcaToken(t *testing.T) {
 	}
 }
 
-// TestTokenRefuses: what a token or its program does wrong is one sentence, and
+// tokenRefuses: what a token or its program does wrong is one sentence, and
 // no certificate.
-func TestTokenRefuses(t *testing.T) {
-	dir, f := softToken(t), newIssuer(t)
-	mod := module(t)
-	out := filepath.Join(dir, "out")
+func tokenRefuses(t *testing.T, dir, mod string, f issuerFiles) {
+	out := filepath.Join(dir, "refused")
 	sign := func(uri, issuer string) (string, string, int) {
 		return call("swtpm_cert", append(strings.Fields(tpmArgs+specArgs), "--modulus", f.modulus, "--signkey", uri, "--issuercert", filepath.Join(dir, issuer), "--out-cert", out)...)
 	}
