@@ -7,4 +7,7 @@
 // Name with MakeCredential; TPM2_ActivateCredential gives the secret only on
 // the TPM that holds both; the verifier compares what comes back with
 // Challenge.Answered.
+//
+// IssueCertificate makes certificates of a TPM's keys, as swtpm_cert does, by a
+// CA that NewAuthority may have made.
 package identity

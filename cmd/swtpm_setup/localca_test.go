@@ -170,6 +170,38 @@ func shareCA(t *testing.T, theirs string, f issuerFiles, ours, swtpms caFiles) {
 	}
 }
 
+// TestUnderDebians: Debian's swtpm_setup makes a TPM with certificates by our
+// swtpm_localca, and Debian's swtpm_localca certificates by our swtpm_cert.
+func TestUnderDebians(t *testing.T) {
+	setup, ca := debian(t, "swtpm_setup"), debian(t, "swtpm_localca")
+	bin, f, c := binDir(t), newIssuer(t), newCA(t, "")
+	mustRun(t, []string{"PATH=" + bin + ":" + os.Getenv("PATH")}, ca, c.args("ek", f.modulus)...)
+	c.verify(t, filepath.Join(c.dir, "ek.cert"))
+	if first := readCert(t, filepath.Join(c.dir, "ek.cert")).Extensions[0].Id.String(); first != "2.5.29.15" {
+		t.Errorf("the first extension is %s, so it is Debian's swtpm_cert that was run", first)
+	}
+	conf := write(t, filepath.Join(c.dir, "setup.conf"), fmt.Sprintf("create_certs_tool = %s\ncreate_certs_tool_config = %s\ncreate_certs_tool_options = %s\n",
+		filepath.Join(bin, "swtpm_localca"), c.config, c.options))
+	state := filepath.Join(c.dir, "tpm")
+	if err := os.Mkdir(state, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	log := filepath.Join(c.dir, "log")
+	mustRun(t, nil, setup, "--tpm2", "--tpm", "/usr/bin/swtpm socket", "--tpmstate", state, "--config", conf, "--logfile", log, "--vmid", "vm1:uuid",
+		"--create-ek-cert", "--create-platform-cert", "--lock-nvram", "--write-ek-cert-files", c.dir)
+	b, err := os.ReadFile(log)
+	for _, line := range []string{"Successfully created EK certificate locally.", "Successfully created platform certificate locally."} {
+		if !strings.Contains(string(b), line) {
+			t.Errorf("%s: %v", b, err)
+		}
+	}
+	ek := filepath.Join(c.dir, "ek-rsa2048.crt")
+	if info, err := identity.EKInfo(readCert(t, ek)); err != nil || info.Model != "swtpm" || readCert(t, ek).Subject.CommonName != "vm1:uuid" {
+		t.Errorf("%+v, %v, %v", info, err, readCert(t, ek).Subject)
+	}
+	c.verify(t, ek)
+}
+
 // TestTwoAtOnce: of processes that find no CA one makes it, and all use it, each
 // with a serial number of its own.
 func TestTwoAtOnce(t *testing.T) {
