@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -77,4 +78,23 @@ func TestGetopt(t *testing.T) {
 			t.Errorf("%q: %v, want %q", line, err, want)
 		}
 	}
+}
+
+// FuzzGetopt: any command line is read to its end or refused in one line, and
+// what is no option comes back as it is.
+func FuzzGetopt(f *testing.F) {
+	f.Add("--type ek --ek=00 -h stray -- --tpm2", false)
+	f.Add("-type=ek -x", true)
+	f.Fuzz(func(t *testing.T, line string, only bool) {
+		args := strings.Fields(line)
+		rest, err := getopt(args, new(localcaOptions).table(), only)
+		for _, word := range rest {
+			if !slices.Contains(args, word) {
+				t.Errorf("%q leaves %q", line, word)
+			}
+		}
+		if err != nil && strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: %v", line, err)
+		}
+	})
 }
