@@ -150,3 +150,24 @@ func FuzzSimulator(f *testing.F) {
 		}
 	})
 }
+
+// FuzzClient has a client read the answers of a TPM that may be anybody.
+func FuzzClient(f *testing.F) {
+	f.Add([]byte("\xff\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x03abc"))
+	f.Add([]byte("\xff\x00\x00\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x05\x00\x00\x00\x02{}\x00\x00\x00\x00\x00\x00\x00\x05\x00\x00\x00\x03{}\x00"))
+	f.Add([]byte("\x04\x00\x00\x00\x0a\x03\x00\x00\x00"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c := NewClient(&script{pieces: pieces(b)})
+		if blob, err := c.StateBlob(BlobPermanent); err == nil && len(blob) > MaxBlob {
+			t.Errorf("a state of %d bytes", len(blob))
+		}
+		if text, err := c.Info(InfoProfile); err == nil && len(text) > MaxBlob+4096 {
+			t.Errorf("a text of %d bytes", len(text))
+		}
+		_, _, _, _ = c.BufferSize(0)
+		_, _ = c.Established()
+		_ = c.SetStateBlob(BlobPermanent, b)
+		_ = c.Hash(bytes.NewReader(b))
+		_ = c.LockStorage(1)
+	})
+}

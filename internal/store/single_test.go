@@ -223,3 +223,37 @@ func TestSingleOnDisk(t *testing.T) {
 		t.Error("the state is another")
 	}
 }
+
+// FuzzSingle loads states from one file that may hold anything, and saves to it.
+func FuzzSingle(f *testing.F) {
+	open := func(b []byte) *File {
+		d := newDisk()
+		d.names["/state"] = &inode{data: bytes.Clone(b), dirty: map[int]bool{}}
+		s := &single{under: d, path: "/state", names: []string{"tpm", "other"}, sectors: 3}
+		return (&Dir{path: "/state", opt: Options{NoLock: true}, fs: s, single: s}).File("tpm")
+	}
+	file := open(nil)
+	_, _, _ = file.Load()
+	if _, err := file.Swap(0, []byte("state")); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(file.dir.single.under.(*disk).names["/state"].data)
+	f.Add(make([]byte, 600))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		file := open(b)
+		state, v, err := file.Load()
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return
+		case len(state) > 3*payload:
+			t.Fatal("more state than room")
+		}
+		if _, err := file.Swap(v, []byte("new")); err != nil {
+			t.Fatal(err)
+		}
+		if got := load(t, file); string(got) != "new" {
+			t.Fatalf("%q", got)
+		}
+	})
+}
