@@ -237,3 +237,65 @@ func TestRetryTorn(t *testing.T) {
 		}
 	}
 }
+
+// TestRenew: nothing of an earlier state is left in any file, and a crash at any
+// operation leaves the old state or the new one.
+func TestRenew(t *testing.T) {
+	for kind, open := range kinds {
+		t.Run(kind, func(t *testing.T) { testRenew(t, open) })
+	}
+}
+
+func testRenew(t *testing.T, open func(*disk) *File) {
+	renew := func(d *disk) error {
+		f := open(d)
+		_, v, err := f.Load()
+		if err == nil {
+			_, err = f.Renew(v, sample(2))
+		}
+		return err
+	}
+	before := func() *disk {
+		d := newDisk()
+		f := open(d)
+		f.Load()
+		v, err := f.Swap(0, sample(1))
+		if err == nil {
+			_, err = f.Swap(v, sample(0))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	d := before()
+	start := d.ops
+	if err := renew(d); err != nil {
+		t.Fatal(err)
+	}
+	end := d.ops
+	check(t, open, d.kill(), 2, -1)
+	for _, i := range d.names {
+		if bytes.Contains(i.data, sample(0)[:400]) || bytes.Contains(i.data, sample(1)[:400]) {
+			t.Error("an earlier state is left in a file")
+		}
+	}
+	for op := start; op < end; op++ {
+		for _, late := range []bool{false, true} {
+			d := before()
+			d.failAt, d.late, d.failFor = op, late, 1<<30
+			if err := renew(d); err == nil {
+				t.Fatal("the fault was not reported")
+			}
+			for seed := range int64(20) {
+				check(t, open, d.crash(rand.New(rand.NewSource(seed))), 0, 2)
+			}
+			check(t, open, d.kill(), 0, 2)
+		}
+	}
+	f := open(before())
+	f.Load()
+	if _, err := f.Renew(7, nil); !errors.Is(err, ErrConflict) {
+		t.Errorf("of another version: %v", err)
+	}
+}

@@ -136,11 +136,8 @@ func (f *File) choose(b []byte) ([]byte, error) {
 func (f *File) Swap(old Version, state []byte) (Version, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.loaded || uint64(old) != f.version {
-		return 0, fmt.Errorf("state file %s: %w", f.path, ErrConflict)
-	}
-	if len(state) > f.dir.most() {
-		return 0, fmt.Errorf("state file %s: %w", f.path, ErrTooLarge)
+	if err := f.expect(old, state); err != nil {
+		return 0, err
 	}
 	// The backup first: whatever happens then, the file itself is one to go on from.
 	if f.backup != nil {
@@ -148,13 +145,50 @@ func (f *File) Swap(old Version, state []byte) (Version, error) {
 			return 0, err
 		}
 	}
-	if err := f.write(state); err != nil {
+	if err := f.write(state, false); err != nil {
 		return 0, fmt.Errorf("state file %s cannot be written: %w", f.path, cause(err))
 	}
 	return Version(f.version), nil
 }
 
-func (f *File) write(state []byte) error {
+// Renew is Swap that leaves nothing of earlier states in the file: it writes the whole
+// of one slot and then of the other. After an error either state may be the current
+// one, which Load tells.
+func (f *File) Renew(old Version, state []byte) (Version, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.expect(old, state); err != nil {
+		return 0, err
+	}
+	if f.backup != nil {
+		if err := f.backup.put(state); err != nil {
+			return 0, err
+		}
+		if _, err := f.backup.Renew(Version(f.backup.version), state); err != nil {
+			return 0, err
+		}
+	}
+	for range 2 {
+		if err := f.write(state, true); err != nil {
+			f.loaded = false
+			return 0, fmt.Errorf("state file %s cannot be written: %w", f.path, cause(err))
+		}
+	}
+	return Version(f.version), nil
+}
+
+// expect refuses a state to follow another one than the caller last saw.
+func (f *File) expect(old Version, state []byte) error {
+	switch {
+	case !f.loaded || uint64(old) != f.version:
+		return fmt.Errorf("state file %s: %w", f.path, ErrConflict)
+	case len(state) > f.dir.most():
+		return fmt.Errorf("state file %s: %w", f.path, ErrTooLarge)
+	}
+	return nil
+}
+
+func (f *File) write(state []byte, whole bool) error {
 	if f.f == nil {
 		return f.create(state)
 	}
@@ -163,14 +197,18 @@ func (f *File) write(state []byte) error {
 			return err
 		}
 	}
-	return f.overwrite(state)
+	return f.overwrite(state, whole)
 }
 
-// overwrite puts state into the slot that is not current.
-func (f *File) overwrite(state []byte) error {
+// overwrite puts state into the slot that is not current; whole leaves nothing behind
+// it that was there.
+func (f *File) overwrite(state []byte, whole bool) error {
 	seq, target := f.next, 1-f.current
 	f.next++ // even if this write fails: parts of it may be on the disk
 	f.buf = encode(f.buf, seq, f.capacity, state)
+	if whole {
+		f.buf = append(f.buf, blank(f.capacity)[len(f.buf):]...)
+	}
 	off := int64(target) * int64(f.capacity) * sectorSize
 	err := f.f.writeAt(f.buf, off)
 	if err == nil {
