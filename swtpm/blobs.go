@@ -54,16 +54,18 @@ func (h *Host) takeBack() error {
 		return nil
 	}
 	before := h.state.version
-	if _, err := h.state.load(); err != nil {
+	_, now, err := h.state.permanent.File.Load()
+	if err != nil {
 		return err
 	}
+	h.state.version = now
 	if h.released { // the target may have put its volatile state there
 		if err := h.state.volatile.Remove(); err != nil {
 			return err
 		}
 	}
 	switch {
-	case h.state.version == before:
+	case now == before:
 		return nil
 	case h.released:
 		permanent, err := saved(h.engine.Permanent())
@@ -94,7 +96,7 @@ func (h *Host) StoreVolatile() Result {
 	}
 	volatile, err := saved(h.engine.SaveVolatile())
 	if err == nil {
-		_, err = put(h.state.volatile, volatile)
+		err = h.state.volatile.put(volatile)
 	}
 	if err != nil {
 		h.log.Error("the volatile state was not saved", "err", err)
@@ -104,12 +106,14 @@ func (h *Host) StoreVolatile() Result {
 	return OK
 }
 
-// StateBlob gives a state of the running TPM.
-func (h *Host) StateBlob(t BlobType) ([]byte, Result) {
+// StateBlob gives a state of the running TPM: under the migration key where there is
+// one, and before that under the key for files where there is one and decrypted does
+// not ask to leave that out; encrypted reports that.
+func (h *Host) StateBlob(t BlobType, decrypted bool) (_ []byte, encrypted bool, r Result) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.engine == nil {
-		return nil, BadOrdinal
+		return nil, false, BadOrdinal
 	}
 	var blob []byte
 	switch t {
@@ -122,16 +126,20 @@ func (h *Host) StateBlob(t BlobType) ([]byte, Result) {
 			h.unlock()
 			h.released, h.retries = true, releasedRetries
 		}
-		return nil, Retry
+		return nil, false, Retry
 	default:
-		return nil, Fail
+		return nil, false, Fail
 	}
-	if _, err := saved(blob); err != nil {
+	blob, err := saved(blob)
+	if err == nil {
+		blob, encrypted, err = h.sealBlob(t, blob, decrypted)
+	}
+	if err != nil {
 		h.log.Error("no state is given away", "err", err)
-		return nil, Fail
+		return nil, false, Fail
 	}
 	h.suspended = h.suspended || t == BlobVolatile
-	return blob, OK
+	return blob, encrypted, OK
 }
 
 var errUnsaved = errors.New("a defect keeps the state from being saved: the TPM is in failure mode")
@@ -144,10 +152,12 @@ func saved(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// SetStateBlob keeps a state for the next power on, which must be off now. A
-// state that cannot be read, or a volatile one that does not belong to the
-// permanent one, is refused with BadParameter before anything is written.
-func (h *Host) SetStateBlob(t BlobType, b []byte) Result {
+// SetStateBlob keeps a state for the next power on, which must be off now; encrypted
+// says that it is under the key for files, perhaps below a migration key. A state that
+// cannot be read, or a volatile one that does not belong to the permanent one, is
+// refused with BadParameter before anything is written, and one whose key is not here
+// with KeyNotFound, DecryptError or BadKeyProperty.
+func (h *Host) SetStateBlob(t BlobType, b []byte, encrypted bool) Result {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.engine != nil {
@@ -160,9 +170,9 @@ func (h *Host) SetStateBlob(t BlobType, b []byte) Result {
 	var err error
 	switch t {
 	case BlobPermanent:
-		err = h.setPermanent(b)
+		err = h.setPermanent(b, encrypted)
 	case BlobVolatile:
-		err = h.setVolatile(b)
+		err = h.setVolatile(b, encrypted)
 	case BlobSaveState:
 		if len(b) != 0 {
 			return BadParameter
@@ -173,7 +183,7 @@ func (h *Host) SetStateBlob(t BlobType, b []byte) Result {
 	if err != nil {
 		h.log.Error("the state was not taken", "type", uint32(t), "err", err)
 		if errors.Is(err, errBadBlob) {
-			return BadParameter
+			return keyResult(err)
 		}
 		return Fail
 	}
@@ -198,47 +208,46 @@ var errBadBlob = errors.New("the state that came in cannot be used")
 
 // setPermanent puts a state into the permanent file; one of swtpm's is converted.
 // A volatile state that belonged to the one before goes first.
-func (h *Host) setPermanent(b []byte) error {
-	if isForeign(b) {
-		state, err := decodeForeign(b, nil)
-		if err == nil {
-			b, err = tpm.ImportLibtpms(h.cfg.Engine, state)
-		}
-		if err != nil {
-			return fmt.Errorf("%w: %w", errBadBlob, err)
-		}
+func (h *Host) setPermanent(blob []byte, encrypted bool) error {
+	state, foreign, err := h.openBlob(BlobPermanent, blob, encrypted)
+	defer clear(state)
+	b := state
+	if err == nil && foreign {
+		b, err = tpm.ImportLibtpms(h.cfg.Engine, state)
 	}
-	if _, err := tpm.New(h.cfg.Engine, b); err != nil {
+	if err == nil {
+		_, err = tpm.New(h.cfg.Engine, b)
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %w", errBadBlob, err)
 	}
-	if _, _, err := h.state.permanent.Load(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if _, _, err := h.state.permanent.File.Load(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := h.state.volatile.Remove(); err != nil {
 		return err
 	}
-	_, err := put(h.state.permanent, b)
-	return err
+	return h.state.permanent.put(b)
 }
 
 // setVolatile puts a state into the volatile file; one of swtpm's is converted.
-func (h *Host) setVolatile(b []byte) error {
+func (h *Host) setVolatile(blob []byte, encrypted bool) error {
 	permanent, err := h.state.load()
 	if err != nil {
 		return err
 	}
-	if isForeign(b) {
-		state, err := decodeForeign(b, nil)
-		if err == nil {
-			b, err = tpm.ImportLibtpmsVolatile(h.cfg.Engine, permanent, state)
-		}
-		if err != nil {
-			return fmt.Errorf("%w: %w", errBadBlob, err)
-		}
+	defer clear(permanent)
+	state, foreign, err := h.openBlob(BlobVolatile, blob, encrypted)
+	defer clear(state)
+	b := state
+	if err == nil && foreign {
+		b, err = tpm.ImportLibtpmsVolatile(h.cfg.Engine, permanent, state)
 	}
-	if _, err := tpm.Resume(h.cfg.Engine, permanent, b); err != nil {
+	if err == nil {
+		_, err = tpm.Resume(h.cfg.Engine, permanent, b)
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %w", errBadBlob, err)
 	}
-	_, err = put(h.state.volatile, b)
-	return err
+	return h.state.volatile.put(b)
 }

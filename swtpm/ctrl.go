@@ -196,7 +196,22 @@ func (c *ctrlConn) cancel(*message) []byte {
 
 func (c *ctrlConn) storeVolatile(*message) []byte { return c.host.StoreVolatile().reply() }
 
-func (c *ctrlConn) getConfig(*message) []byte { return OK.reply(0) } // no keys
+// Flags of GET_CONFIG.
+const (
+	configFileKey      = 1
+	configMigrationKey = 2
+)
+
+func (c *ctrlConn) getConfig(*message) []byte {
+	var flags uint32
+	if c.host.cfg.Key != nil {
+		flags |= configFileKey
+	}
+	if c.host.cfg.MigrationKey != nil {
+		flags |= configMigrationKey
+	}
+	return OK.reply(flags)
+}
 
 func (c *ctrlConn) setBufferSize(m *message) []byte {
 	n, r := c.host.SetBufferSize(word(m.body))
@@ -224,20 +239,20 @@ func (c *ctrlConn) lockStorage(m *message) []byte {
 	return c.host.LockStorage(word(m.body)).reply()
 }
 
-// Flags of the two commands for state blobs.
+// Flags of the two commands for state blobs, about the key for files.
 const (
-	stateDecrypted = 1 // asked for; all we have
-	stateEncrypted = 2 // given; there is no key for it in this version
+	stateDecrypted = 1 // asked for
+	stateEncrypted = 2 // given
 )
 
 func (c *ctrlConn) getStateBlob(m *message) []byte {
-	blob, r := c.host.StateBlob(BlobType(word(m.body[4:])))
-	offset := word(m.body[8:])
-	if uint64(offset) >= uint64(len(blob)) {
-		return r.reply(0, 0, 0)
+	blob, encrypted, r := c.host.StateBlob(BlobType(word(m.body[4:])), word(m.body)&stateDecrypted != 0)
+	offset, flags := word(m.body[8:]), uint32(0)
+	if encrypted {
+		flags = stateEncrypted
 	}
-	blob = blob[offset:]
-	return append(r.reply(0, uint32(len(blob)), uint32(len(blob))), blob...)
+	blob = blob[min(uint64(offset), uint64(len(blob))):]
+	return append(r.reply(flags, uint32(len(blob)), uint32(len(blob))), blob...)
 }
 
 func (c *ctrlConn) setStateBlob(m *message) []byte {
@@ -251,11 +266,8 @@ func (c *ctrlConn) setStateBlob(m *message) []byte {
 		blob = append(blob, b...)
 		return OK
 	})
-	if r == OK && flags&stateEncrypted != 0 {
-		r = BadParameter
-	}
 	if r == OK {
-		r = c.host.SetStateBlob(kind, blob)
+		r = c.host.SetStateBlob(kind, blob, flags&stateEncrypted != 0)
 	}
 	clear(blob)
 	return r.reply()

@@ -18,7 +18,10 @@
 // # Differences to swtpm
 //
 //   - State files are "tpm2-00.ashlar" and "tpm2-00.ashlar-volatile". A state
-//     that swtpm left in the same directory is not touched and not used.
+//     that swtpm left in the same directory is taken over where there is none of
+//     ours, and never touched.
+//   - What a key encrypts is in the form of internal/seal. A passphrase opens it
+//     whatever kdf= and mode= say.
 //   - SET_STATEBLOB refuses a state it cannot read before anything is
 //     written.
 //   - After STORE_VOLATILE, or GET_STATEBLOB of the volatile state, no

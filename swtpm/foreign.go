@@ -37,7 +37,7 @@ func (f *Foreign) Wipe() {
 // the single file of its backend file://. key is nil for a state that is not
 // encrypted, and only then is such a state read. What was decrypted before an error
 // is wiped; after none that is the caller's to do.
-func ReadForeign(path string, key *ForeignKey) (f Foreign, err error) {
+func ReadForeign(path string, key *Key) (f Foreign, err error) {
 	defer func() {
 		if err != nil {
 			f.Wipe()
@@ -92,8 +92,8 @@ func readLimited(path string) ([]byte, error) {
 }
 
 // decodeNamed is decodeForeign with the file's name in the error.
-func decodeNamed(path string, b []byte, key *ForeignKey) ([]byte, error) {
-	state, err := decodeForeign(b, key)
+func decodeNamed(path string, b []byte, key *Key) ([]byte, error) {
+	state, err := decodeForeign(b, foreignOpener{file: key})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -125,7 +125,7 @@ func isLinear(b []byte) bool {
 	return len(b) >= linearHeader && binary.LittleEndian.Uint64(b) == linearMagic
 }
 
-func decodeLinear(path string, b []byte, key *ForeignKey) (f Foreign, err error) {
+func decodeLinear(path string, b []byte, key *Key) (f Foreign, err error) {
 	le := binary.LittleEndian
 	if b[8] != 1 || le.Uint16(b[10:]) != linearHeader {
 		return f, fmt.Errorf("%s: %w", path, damaged("it is of a version that is not known"))
@@ -162,16 +162,14 @@ func (f *Foreign) convert(cfg tpm.Config) (permanent, volatile []byte, err error
 }
 
 // Import makes the TPM of a swtpm the one in a directory whose lock the caller
-// holds, and gives the path of its state. A state that is there already, of ours or
+// holds, encrypted where there is a key, and gives the path of its state. A state that
+// is there already, of ours or
 // of another TPM of swtpm, is an error and stays as it is. Where not all can be
 // taken over, the error lists what, and nothing was written.
-func Import(dir *store.Dir, cfg tpm.Config, f Foreign) (path string, err error) {
-	s := newStates(dir)
+func Import(dir *store.Dir, key *Key, cfg tpm.Config, f Foreign) (path string, err error) {
+	s := newStates(dir, key, cfg)
 	defer s.close()
-	switch _, err := s.load(); {
-	case err == nil:
-		return "", s.taken()
-	case !errors.Is(err, fs.ErrNotExist):
+	if err := s.vacant(); err != nil {
 		return "", err
 	}
 	if err := s.free(f.from); err != nil {
@@ -201,9 +199,15 @@ func (s *states) free(from string) error {
 	return fmt.Errorf("%s is the state of another TPM of swtpm; it is left as it is: choose another directory", path)
 }
 
-// taken says that there is a TPM already.
-func (s *states) taken() error {
-	return fmt.Errorf("%s is the state of a TPM already; it is left as it is: choose another directory", s.permanent.Path())
+// vacant refuses a directory where there is a TPM already.
+func (s *states) vacant() error {
+	switch _, _, err := s.permanent.File.Load(); {
+	case err == nil:
+		return fmt.Errorf("%s is the state of a TPM already; it is left as it is: choose another directory", s.permanent.Path())
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	return nil
 }
 
 // takeOver converts a state and keeps it. The volatile one comes first: without
@@ -217,7 +221,7 @@ func (s *states) takeOver(cfg tpm.Config, f Foreign) ([]byte, error) {
 	if volatile == nil {
 		err = s.volatile.Remove()
 	} else {
-		_, err = put(s.volatile, volatile)
+		err = s.volatile.put(volatile)
 	}
 	if err != nil {
 		return nil, err
@@ -234,16 +238,13 @@ func (s *states) foreign() (Foreign, error) {
 	if s.dir.Single() {
 		return Foreign{}, fs.ErrNotExist
 	}
-	f, err := ReadForeign(s.dir.Path(), nil)
-	if errors.Is(err, errEncrypted) {
-		err = fmt.Errorf("%w, to ashlar tpm import, which writes it in clear: put the directory on an encrypted disk", err)
-	}
-	return f, err
+	return ReadForeign(s.dir.Path(), s.key)
 }
 
 // foreignProfile is the profile of a TPM of swtpm's, or null where there is none.
 func (s *states) foreignProfile() (*tpm.Profile, error) {
 	f, err := s.foreign()
+	defer f.Wipe()
 	if errors.Is(err, fs.ErrNotExist) {
 		return tpm.RestoreProfile(nil)
 	}
@@ -272,17 +273,18 @@ func (s *states) foreignStates() ([]StateInfo, error) {
 }
 
 // Export gives the file that swtpm starts the TPM in a directory from, whose lock
-// the caller holds; with a key it is encrypted. With drop set, what the guest has
+// the caller holds and whose key is here; with another key it is encrypted. With drop set, what the guest has
 // saved by TPM2_Shutdown(STATE) is left out. What cannot go is in the error, and
 // then there is no file.
-func Export(dir *store.Dir, cfg tpm.Config, key *ForeignKey, drop bool) ([]byte, error) {
-	s := newStates(dir)
+func Export(dir *store.Dir, here *Key, cfg tpm.Config, key *Key, drop bool) ([]byte, error) {
+	s := newStates(dir, here, cfg)
 	defer s.close()
 	b, err := s.load()
 	if err != nil {
 		return nil, err
 	}
-	switch _, _, err := s.volatile.Load(); {
+	defer clear(b)
+	switch _, _, err := s.volatile.File.Load(); {
 	case err == nil:
 		return nil, fmt.Errorf("%s says that the TPM is suspended, and a running state cannot go: resume it and shut it down first", s.volatile.Path())
 	case !errors.Is(err, fs.ErrNotExist):

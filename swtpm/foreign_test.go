@@ -207,7 +207,7 @@ func TestMigrateFromDebian(t *testing.T) {
 	data := r.passData()
 	altered := bytes.Clone(volatile)
 	altered[500] ^= 1
-	if res := r.host.SetStateBlob(BlobPermanent, permanent[:len(permanent)-1]); res != BadParameter {
+	if res := r.host.SetStateBlob(BlobPermanent, permanent[:len(permanent)-1], false); res != BadParameter {
 		t.Errorf("a permanent state that is cut: %v", res)
 	}
 	for _, step := range []struct {
@@ -215,7 +215,7 @@ func TestMigrateFromDebian(t *testing.T) {
 		b    []byte
 		want Result
 	}{{BlobPermanent, permanent, OK}, {BlobVolatile, altered, BadParameter}, {BlobVolatile, volatile, OK}, {BlobSaveState, nil, OK}} {
-		if res := r.host.SetStateBlob(step.kind, step.b); res != step.want {
+		if res := r.host.SetStateBlob(step.kind, step.b, false); res != step.want {
 			t.Errorf("SetStateBlob of type %d: %v, want %v: %s", step.kind, res, step.want, r.log)
 		}
 	}
@@ -241,37 +241,17 @@ var foreignKeys = map[string]struct {
 }
 
 // foreignKey writes a key's file, and gives the option and the key.
-func foreignKey(t testing.TB, name string) (option string, key *ForeignKey) {
+func foreignKey(t testing.TB, name string) (option string, key *Key) {
 	t.Helper()
 	c := foreignKeys[name]
 	file := filepath.Join(t.TempDir(), "key")
 	os.WriteFile(file, []byte(c.file), 0o600)
 	option = strings.ReplaceAll(c.option, "FILE", file)
-	key, err := ReadForeignKey(option)
+	key, err := ReadKey(option)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return option, key
-}
-
-func TestForeignKeyOptions(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "key")
-	os.WriteFile(file, []byte("0123"), 0o600)
-	for option, says := range map[string]string{
-		"":                                      "a key has no",
-		"mode=aes-cbc":                          "read from file=FILE or from pwdfile",
-		"file=" + file + ",pwdfile=" + file:     "read from file=FILE or from pwdfile",
-		"file=" + file:                          "2 bytes, not the 16",
-		"file=" + file + ",format=base64":       "no format",
-		"file=" + file + ",mode=aes-192-cbc":    "no mode",
-		"pwdfile=" + file + ",kdf=md5":          "no kdf",
-		"pwdfile=" + file + ",mode=des":         "no mode",
-		"file=" + filepath.Join(file, "absent"): "not a directory",
-	} {
-		if _, err := ReadForeignKey(option); err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("%q: %v", option, err)
-		}
-	}
 }
 
 // testDir is a state directory whose lock is held.
@@ -303,7 +283,10 @@ func TestEncrypted(t *testing.T) {
 			if _, err := ReadForeign(dir, nil); !errors.Is(err, errEncrypted) {
 				t.Errorf("without a key: %v", err)
 			}
-			wrong := &ForeignKey{bytes.Repeat([]byte{1}, len(key.bytes))}
+			wrong := testKey("another", true)
+			if wrong.size = key.size; key.kdf == "" {
+				wrong = testKey(strings.Repeat("x", key.size), false)
+			}
 			if _, err := ReadForeign(dir, wrong); !errors.Is(err, errWrongKey) {
 				t.Errorf("with another key: %v", err)
 			}
@@ -312,13 +295,13 @@ func TestEncrypted(t *testing.T) {
 				t.Fatal(err)
 			}
 			mine := testDir(t, t.TempDir())
-			if _, err := Import(mine, testEngine(), f); err != nil {
+			if _, err := Import(mine, nil, testEngine(), f); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Import(mine, testEngine(), f); err == nil || !strings.Contains(err.Error(), "already") {
+			if _, err := Import(mine, nil, testEngine(), f); err == nil || !strings.Contains(err.Error(), "already") {
 				t.Errorf("a second import: %v", err)
 			}
-			b, err := Export(mine, testEngine(), key, false)
+			b, err := Export(mine, nil, testEngine(), key, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -342,17 +325,17 @@ func TestAlteredFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := decodeForeign(file, key); err != nil || !bytes.Equal(got, state) {
+		if got, err := decodeForeign(file, foreignOpener{file: key}); err != nil || !bytes.Equal(got, state) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		for i := range file {
-			if _, err := decodeForeign(file[:i], key); err == nil {
+			if _, err := decodeForeign(file[:i], foreignOpener{file: key}); err == nil {
 				t.Fatalf("%s: %d bytes", name, i)
 			}
 			for bit := range 8 {
 				altered := bytes.Clone(file)
 				altered[i] ^= 1 << bit
-				if got, err := decodeForeign(altered, key); err == nil && !bytes.Equal(got, state) {
+				if got, err := decodeForeign(altered, foreignOpener{file: key}); err == nil && !bytes.Equal(got, state) {
 					t.Fatalf("%s: byte %d, bit %d: another state", name, i, bit)
 				}
 			}
@@ -362,7 +345,7 @@ func TestAlteredFile(t *testing.T) {
 	for i := range foreignHeader + foreignPart {
 		altered := bytes.Clone(file)
 		altered[i] ^= 0x10
-		if got, err := decodeForeign(altered, nil); err == nil && !bytes.Equal(got, state) {
+		if got, err := decodeForeign(altered, foreignOpener{}); err == nil && !bytes.Equal(got, state) {
 			t.Fatalf("byte %d: another state", i)
 		}
 	}
@@ -380,7 +363,7 @@ func TestSingleFile(t *testing.T) {
 	if err != nil || f.Volatile != nil {
 		t.Fatal(err)
 	}
-	if _, err := Import(testDir(t, t.TempDir()), testEngine(), f); err != nil {
+	if _, err := Import(testDir(t, t.TempDir()), nil, testEngine(), f); err != nil {
 		t.Fatal(err)
 	}
 	b, _ := os.ReadFile(file)
@@ -406,35 +389,34 @@ func TestExportOfSuspended(t *testing.T) {
 	if err := h.cfg.Dir.Unlock(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Export(testDir(t, path), testEngine(), nil, true); err == nil || !strings.Contains(err.Error(), "suspended") {
+	if _, err := Export(testDir(t, path), nil, testEngine(), nil, true); err == nil || !strings.Contains(err.Error(), "suspended") {
 		t.Errorf("%v", err)
 	}
 }
 
 // FuzzForeignFile: no panic at what may be a file of swtpm, with a key and without.
 func FuzzForeignFile(f *testing.F) {
-	key, err := ForeignKeyOf([]byte("a passphrase"), "sha512", "aes-256-cbc")
-	if err != nil {
-		f.Fatal(err)
-	}
+	key := testKey(strings.Repeat("k", longKey), false)
 	sealed, _ := encodeForeign([]byte("a state"), key, bytes.NewReader(make([]byte, 32)))
 	plain, _ := encodeForeign([]byte("a state"), nil, nil)
 	migrating := append(bytes.Clone(plain[:foreignHeader]), appendPart(nil, tagMigration, plain[foreignHeader:])...)
 	migrating[5] = flagMigration
 	binary.BigEndian.PutUint32(migrating[6:], uint32(len(migrating)))
-	for _, b := range [][]byte{sealed, plain, migrating, append(make([]byte, linearHeader), plain...)} {
+	underKey := appendMigrating(f, key, sealed)
+	for _, b := range [][]byte{sealed, plain, migrating, underKey, append(make([]byte, linearHeader), plain...)} {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, k := range []*ForeignKey{nil, key} {
-			if state, err := decodeForeign(b, k); err == nil && len(state) > len(b) {
+		for _, k := range []*Key{nil, key} {
+			if state, err := decodeForeign(b, foreignOpener{k, k, true}); err == nil && len(state) > len(b) {
 				t.Error("there is more in it than there is of it")
 			}
 			if isLinear(b) {
 				decodeLinear("state", b, k)
 			}
 		}
-		ParseForeignKey(b, false, "")
+		parseKey(b, false, shortKey)
+		parseKeyOption(string(b))
 	})
 }
 
@@ -456,7 +438,7 @@ func TestSetup(t *testing.T) {
 		t.Fatal(err)
 	}
 	held := testDir(t, mine)
-	if _, err := Import(held, testEngine(), f); err != nil {
+	if _, err := Import(held, nil, testEngine(), f); err != nil {
 		t.Fatal(err)
 	}
 	held.Unlock()
@@ -478,4 +460,35 @@ func TestSetup(t *testing.T) {
 			t.Errorf("%s: %x, not %x", cmd, got, want)
 		}
 	}
+}
+
+// appendMigrating makes of a file of swtpm's a blob that migrates under a key.
+func appendMigrating(t testing.TB, key *Key, file []byte) []byte {
+	t.Helper()
+	c, err := key.cbc()
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := c.seal(file[foreignHeader:], rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := bytes.Clone(file[:foreignHeader])
+	for rest := body; len(rest) > 0; { // the same parts, with the tags of a migration
+		n := foreignPart + int(binary.BigEndian.Uint32(rest[2:]))
+		tag := binary.BigEndian.Uint16(rest)
+		switch tag {
+		case tagEncrypted:
+			tag = tagEncryptedMigration
+		case tagIV:
+			tag = tagMigrationIV
+		}
+		b, rest = appendPart(b, tag, rest[foreignPart:n]), rest[n:]
+	}
+	b[5] |= flagMigration | flagMigrationKey
+	if len(c.bytes) == longKey {
+		b[5] |= flagLongMigrationKey
+	}
+	binary.BigEndian.PutUint32(b[6:], uint32(len(b)))
+	return b
 }

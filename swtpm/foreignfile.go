@@ -57,11 +57,23 @@ var errEncrypted = errors.New("it is encrypted: give the key or the passphrase t
 // have put it there. swtpm refuses it as well.
 var errPlain = errors.New("it is not encrypted, and a key was given: leave the key out if swtpm had none")
 
+// errNoMigrationKey says that a state that came in is encrypted for its way.
+var errNoMigrationKey = errors.New("it is encrypted under a migration key, and there is none here (--migration-key)")
+
+// errKeyLength says that a key cannot be the right one.
+var errKeyLength = errors.New("it is encrypted under a key of another length (mode=)")
+
 // errWrongKey says that a key does not fit, or that the file was altered.
 var errWrongKey = errors.New("the key is another one, or the file was altered")
 
 func damaged(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", errForeign, fmt.Sprintf(format, args...))
+}
+
+// foreignOpener is what a file of swtpm's is decrypted with; either may be nil.
+type foreignOpener struct {
+	file, migration *Key
+	plain           bool // a state in clear is taken although there is a key for files
 }
 
 // isForeign reports whether bytes have swtpm's header.
@@ -71,8 +83,8 @@ func isForeign(b []byte) bool {
 }
 
 // decodeForeign gives the state of libtpms in a file of swtpm or in a blob that
-// migrates. key is nil where there is none.
-func decodeForeign(b []byte, key *ForeignKey) ([]byte, error) {
+// migrates.
+func decodeForeign(b []byte, keys foreignOpener) ([]byte, error) {
 	if len(b) > maxForeign {
 		return nil, damaged("%d bytes are more than it can have", len(b))
 	}
@@ -86,24 +98,38 @@ func decodeForeign(b []byte, key *ForeignKey) ([]byte, error) {
 	body := b[foreignHeader:]
 	var err error
 	switch {
+	case flags&flagMigrationKey != 0 && keys.migration == nil:
+		return nil, errNoMigrationKey
 	case flags&flagMigrationKey != 0:
-		return nil, errors.New("it is encrypted with a migration key, which this version cannot read: migrate without one, for example over TLS")
+		body, err = keys.migration.openForeign(body, flags&flagLongMigrationKey != 0, tagEncryptedMigration, tagMigrationIV)
 	case flags&flagMigration != 0:
-		if body, err = onlyPart(body, tagMigration); err != nil {
-			return nil, err
-		}
+		body, err = onlyPart(body, tagMigration)
 	}
 	switch {
-	case flags&flagEncrypted == 0 && key != nil:
+	case err != nil:
+		return nil, err
+	case flags&flagEncrypted == 0 && keys.file != nil && !keys.plain:
 		return nil, errPlain
 	case flags&flagEncrypted == 0:
 		return onlyPart(body, tagPlain)
-	case key == nil:
+	case keys.file == nil:
 		return nil, errEncrypted
-	case (flags&flagLongKey != 0) != (len(key.bytes) == longKey):
-		return nil, fmt.Errorf("the key has %d bits, and the state is encrypted with one of another length", 8*len(key.bytes))
 	}
-	return key.open(body)
+	return keys.file.openForeign(body, flags&flagLongKey != 0, tagEncrypted, tagIV)
+}
+
+// openForeign decrypts what swtpm has encrypted under the key; long says what it was
+// encrypted under.
+func (k *Key) openForeign(b []byte, long bool, data, iv uint16) ([]byte, error) {
+	c, err := k.cbc()
+	if err != nil {
+		return nil, err
+	}
+	defer c.wipe()
+	if long != (len(c.bytes) == longKey) {
+		return nil, fmt.Errorf("%w, this one has %d bits", errKeyLength, 8*len(c.bytes))
+	}
+	return c.open(b, data, iv)
 }
 
 // part is one of a file.
@@ -150,14 +176,18 @@ func appendPart(b []byte, tag uint16, data []byte) []byte {
 
 // encodeForeign makes the file that swtpm has of a state of libtpms; with a key
 // it is encrypted. The error is random's.
-func encodeForeign(state []byte, key *ForeignKey, random io.Reader) ([]byte, error) {
+func encodeForeign(state []byte, key *Key, random io.Reader) ([]byte, error) {
 	flags, body := uint16(0), appendPart(nil, tagPlain, state)
 	if key != nil {
-		var err error
-		if body, err = key.seal(state, random); err != nil {
+		c, err := key.cbc()
+		if err != nil {
 			return nil, err
 		}
-		if flags = flagEncrypted; len(key.bytes) == longKey {
+		defer c.wipe()
+		if body, err = c.seal(state, random); err != nil {
+			return nil, err
+		}
+		if flags = flagEncrypted; len(c.bytes) == longKey {
 			flags |= flagLongKey
 		}
 	}
@@ -167,21 +197,26 @@ func encodeForeign(state []byte, key *ForeignKey, random io.Reader) ([]byte, err
 	return append(b, body...), nil
 }
 
-// open decrypts the parts of an encrypted file. The HMAC covers the IV as well;
+// cbcKey is swtpm's own key, 128 or 256 bits.
+type cbcKey struct{ bytes []byte }
+
+func (k *cbcKey) wipe() { clear(k.bytes) }
+
+// open decrypts the parts of an encrypted file, which have the tags given. The HMAC covers the IV as well;
 // very old files have none.
-func (k *ForeignKey) open(b []byte) ([]byte, error) {
+func (k *cbcKey) open(b []byte, dataTag, ivTag uint16) ([]byte, error) {
 	list, err := parseParts(b)
 	if err != nil {
 		return nil, err
 	}
 	parts := make(map[uint16][]byte, len(list))
 	for _, p := range list {
-		if parts[p.tag] != nil || p.tag != tagEncrypted && p.tag != tagHMAC && p.tag != tagIV {
+		if parts[p.tag] != nil || p.tag != dataTag && p.tag != tagHMAC && p.tag != ivTag {
 			return nil, damaged("it has other parts than it says")
 		}
 		parts[p.tag] = p.data
 	}
-	sealed, iv := parts[tagEncrypted], parts[tagIV]
+	sealed, iv := parts[dataTag], parts[ivTag]
 	if len(sealed) == 0 || len(sealed)%len(k.bytes) != 0 || iv != nil && len(iv) != len(k.bytes) {
 		return nil, damaged("it has parts of other sizes than there are")
 	}
@@ -203,7 +238,7 @@ func (k *ForeignKey) open(b []byte) ([]byte, error) {
 }
 
 // seal is what open opens.
-func (k *ForeignKey) seal(state []byte, random io.Reader) ([]byte, error) {
+func (k *cbcKey) seal(state []byte, random io.Reader) ([]byte, error) {
 	iv := make([]byte, len(k.bytes))
 	if _, err := io.ReadFull(random, iv); err != nil {
 		return nil, err
@@ -218,17 +253,17 @@ func (k *ForeignKey) seal(state []byte, random io.Reader) ([]byte, error) {
 	return appendPart(b, tagIV, iv), nil
 }
 
-func (k *ForeignKey) mac(sealed, iv []byte) []byte {
+func (k *cbcKey) mac(sealed, iv []byte) []byte {
 	h := hmac.New(sha256.New, k.bytes)
 	h.Write(sealed)
 	h.Write(iv)
 	return h.Sum(nil)
 }
 
-func (k *ForeignKey) block() cipher.Block {
+func (k *cbcKey) block() cipher.Block {
 	block, err := aes.NewCipher(k.bytes)
 	if err != nil {
-		panic("swtpm: " + err.Error()) // a ForeignKey has 128 or 256 bits
+		panic("swtpm: " + err.Error()) // a cbcKey has 128 or 256 bits
 	}
 	return block
 }

@@ -39,7 +39,7 @@ func TestForeignWiped(t *testing.T) {
 		}
 		gone(name+": the permanent state, when the other could not be read", f.Permanent)
 		key.Wipe()
-		gone(name+": the key", key.bytes)
+		gone(name+": the key", key.secret)
 	}
-	(*ForeignKey)(nil).Wipe() // of a state in clear
+	(*Key)(nil).Wipe() // of a state in clear
 }

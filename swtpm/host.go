@@ -24,6 +24,11 @@ type Config struct {
 	Engine tpm.Config // BufferSize 0 = MaxBufferSize
 	Log    *slog.Logger
 
+	// Key encrypts the state files, nil for none: what is there already must be
+	// encrypted under it. MigrationKey encrypts the states that the control channel
+	// gives away. Both stay the caller's.
+	Key, MigrationKey *Key
+
 	// Profile is what a new TPM shows, null where nil. Where there is a TPM
 	// already, one that is given keeps it from starting.
 	Profile *tpm.Profile
@@ -48,8 +53,9 @@ type Config struct {
 // be called from several goroutines; all but Cancel and HoldCancel wait for a
 // running command.
 type Host struct {
-	cfg Config
-	log *slog.Logger
+	cfg       Config
+	log       *slog.Logger
+	migration *Key // that of cfg
 
 	powered atomic.Bool // engine != nil, readable while a command runs
 
@@ -83,7 +89,8 @@ func NewHost(cfg Config) *Host {
 	if h.buffer == 0 {
 		h.buffer = MaxBufferSize
 	}
-	h.state = newStates(cfg.Dir)
+	h.migration = share(cfg.Key, cfg.MigrationKey)
+	h.state = newStates(cfg.Dir, cfg.Key, cfg.Engine)
 	return h
 }
 
@@ -154,7 +161,7 @@ func (h *Host) Profile() *tpm.Profile {
 	if h.cfg.Profile != nil {
 		return h.cfg.Profile
 	}
-	p, err := Profile(h.cfg.Dir)
+	p, err := Profile(h.cfg.Dir, h.cfg.Key)
 	if err != nil {
 		h.log.Warn("the profile of the TPM cannot be read", "err", err)
 		p, _ = tpm.RestoreProfile(nil) // null

@@ -410,15 +410,15 @@ func TestVolatileStateOfFailedMigration(t *testing.T) {
 	var blobs [2][]byte
 	for i, kind := range []BlobType{BlobPermanent, BlobVolatile} {
 		var r Result
-		if blobs[i], r = source.host.StateBlob(kind); r != OK {
+		if blobs[i], _, r = source.host.StateBlob(kind, true); r != OK {
 			t.Fatal(r)
 		}
 	}
-	if _, r := source.host.StateBlob(BlobSaveState); r != Retry {
+	if _, _, r := source.host.StateBlob(BlobSaveState, true); r != Retry {
 		t.Fatal(r)
 	}
 	for i, kind := range []BlobType{BlobPermanent, BlobVolatile} {
-		if r := target.host.SetStateBlob(kind, blobs[i]); r != OK {
+		if r := target.host.SetStateBlob(kind, blobs[i], false); r != OK {
 			t.Fatalf("state %d: %v", kind, r)
 		}
 	}

@@ -39,7 +39,7 @@ func TestLoneVolatile(t *testing.T) {
 		}
 	}
 	refused("a start", h.Start())
-	_, err := Manufacture(h.cfg.Dir, testEngine(), tpm.Options{})
+	_, err := Manufacture(h.cfg.Dir, nil, testEngine(), tpm.Options{})
 	refused("a new TPM", err)
 
 	if err := os.Rename(permanent+".away", permanent); err != nil {
@@ -68,7 +68,7 @@ func TestLoneVolatileTakenOver(t *testing.T) {
 	if err != nil || f.Volatile == nil {
 		t.Fatal(err)
 	}
-	s := newStates(testDir(t, t.TempDir()))
+	s := newStates(testDir(t, t.TempDir()), nil, testEngine())
 	defer s.close()
 	if _, err := s.takeOver(testEngine(), f); !errors.Is(err, store.ErrConflict) { // the file was never looked at
 		t.Fatal(err)
@@ -76,10 +76,10 @@ func TestLoneVolatileTakenOver(t *testing.T) {
 	if _, err := os.Stat(s.volatile.Path()); err == nil {
 		t.Error("a running state is left")
 	}
-	if _, err := put(s.volatile, []byte("what was cut off")); err != nil {
+	if err := s.volatile.put([]byte("what was cut off")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Import(s.dir, testEngine(), f); err != nil {
+	if _, err := Import(s.dir, nil, testEngine(), f); err != nil {
 		t.Error(err)
 	}
 }

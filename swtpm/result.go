@@ -8,18 +8,22 @@ type Result uint32
 
 // Results of control commands.
 const (
-	OK           Result = 0x000
-	BadParameter Result = 0x003 // wrong length or value
-	Fail         Result = 0x009
-	BadOrdinal   Result = 0x00A // unknown, or not in this state of power
-	IOError      Result = 0x01F
-	BadLocality  Result = 0x03D
-	Retry        Result = 0x800 // there is no such state
+	OK             Result = 0x000
+	BadParameter   Result = 0x003 // wrong length or value
+	Fail           Result = 0x009
+	BadOrdinal     Result = 0x00A // unknown, or not in this state of power
+	KeyNotFound    Result = 0x00D // a state is encrypted, and there is no key
+	IOError        Result = 0x01F
+	DecryptError   Result = 0x021 // under another key, or altered
+	BadKeyProperty Result = 0x028 // under a key of another length
+	BadLocality    Result = 0x03D
+	Retry          Result = 0x800 // there is no such state
 )
 
 var resultNames = map[Result]string{
 	OK: "success", BadParameter: "bad parameter", Fail: "failed",
-	BadOrdinal: "not possible in this state", IOError: "input or output error",
+	BadOrdinal: "not possible in this state", KeyNotFound: "the key is missing",
+	DecryptError: "the key is another one", BadKeyProperty: "the key has another length", IOError: "input or output error",
 	BadLocality: "bad locality", Retry: "not available",
 }
 

@@ -20,14 +20,19 @@ const (
 // states are the files behind a TPM.
 type states struct {
 	dir       *store.Dir
-	permanent *store.File
-	volatile  *store.File
+	key       *Key // nil where they are in clear
+	permanent stateFile
+	volatile  stateFile
 	version   store.Version // of permanent, as last loaded or saved
 	tookOver  string        // the file of swtpm that start has made the TPM of
 }
 
-func newStates(dir *store.Dir) states {
-	return states{dir: dir, permanent: dir.BackedFile(permanentName), volatile: dir.File(volatileName)}
+func newStates(dir *store.Dir, key *Key, cfg tpm.Config) states {
+	return states{
+		dir: dir, key: key,
+		permanent: stateFile{dir.BackedFile(permanentName), sealedPermanent, key, cfg.Entropy},
+		volatile:  stateFile{dir.File(volatileName), sealedVolatile, key, cfg.Entropy},
+	}
 }
 
 // OpenFile opens the file at path, or the disk, as one that holds all of a TPM's state.
@@ -47,7 +52,9 @@ func (s *states) start(cfg tpm.Config, profile *tpm.Profile) (e *tpm.Engine, res
 	if errors.Is(err, fs.ErrNotExist) {
 		var f Foreign
 		kept = filepath.Join(s.dir.Path(), foreignName)
-		if f, err = s.foreign(); err == nil && profile == nil {
+		f, err = s.foreign()
+		defer f.Wipe()
+		if err == nil && profile == nil {
 			if permanent, err = s.takeOver(cfg, f); err != nil {
 				return nil, false, fmt.Errorf("%s: %w", kept, err)
 			}
@@ -95,7 +102,7 @@ var errLone = errors.New("it is the running state of a TPM that is not here: put
 
 // manufacture makes the state of a new TPM and keeps it.
 func (s *states) manufacture(cfg tpm.Config, opt tpm.Options) ([]byte, error) {
-	switch _, _, err := s.volatile.Load(); {
+	switch _, _, err := s.volatile.File.Load(); {
 	case err == nil:
 		return nil, fmt.Errorf("state file %s: %w", s.volatile.Path(), errLone)
 	case !errors.Is(err, fs.ErrNotExist):
@@ -108,9 +115,10 @@ func (s *states) manufacture(cfg tpm.Config, opt tpm.Options) ([]byte, error) {
 	return b, s.save(b)
 }
 
-// Profile is the profile of the TPM in a directory, or null where there is none.
-func Profile(dir *store.Dir) (*tpm.Profile, error) {
-	s := newStates(dir)
+// Profile is the profile of the TPM in a directory, or null where there is none. The
+// key is nil for one in clear.
+func Profile(dir *store.Dir, key *Key) (*tpm.Profile, error) {
+	s := newStates(dir, key, tpm.Config{})
 	defer s.close()
 	b, err := s.load()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -119,6 +127,7 @@ func Profile(dir *store.Dir) (*tpm.Profile, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer clear(b)
 	p, err := tpm.ProfileOf(b)
 	if err != nil {
 		return nil, fmt.Errorf("state file %s: %w", s.permanent.Path(), err)
@@ -126,16 +135,13 @@ func Profile(dir *store.Dir) (*tpm.Profile, error) {
 	return p, nil
 }
 
-// Manufacture makes a new TPM in a directory whose lock the caller holds, and
-// gives the path of its state. A state that is there already, of this program
-// or of swtpm, is an error and stays as it is.
-func Manufacture(dir *store.Dir, cfg tpm.Config, opt tpm.Options) (path string, err error) {
-	s := newStates(dir)
+// Manufacture makes a new TPM in a directory whose lock the caller holds, encrypted
+// where there is a key, and gives the path of its state. A state that is there
+// already, of this program or of swtpm, is an error and stays as it is.
+func Manufacture(dir *store.Dir, key *Key, cfg tpm.Config, opt tpm.Options) (path string, err error) {
+	s := newStates(dir, key, cfg)
 	defer s.close()
-	switch _, err := s.load(); {
-	case err == nil:
-		return "", s.taken()
-	case !errors.Is(err, fs.ErrNotExist):
+	if err := s.vacant(); err != nil {
 		return "", err
 	}
 	foreign := filepath.Join(dir.Path(), foreignName)
@@ -155,15 +161,6 @@ func (s *states) save(b []byte) error {
 	return err
 }
 
-// put writes a state whatever is there now, as long as that can be read.
-func put(f *store.File, b []byte) (store.Version, error) {
-	_, v, err := f.Load()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return 0, err
-	}
-	return f.Swap(v, b)
-}
-
 func (s *states) close() {
 	s.permanent.Close()
 	s.volatile.Close()
@@ -172,19 +169,19 @@ func (s *states) close() {
 // StateInfo tells of one saved state.
 type StateInfo struct {
 	Name string `json:"name"` // "permall" or "volatile"
-	Size int    `json:"size"` // in bytes
+	Size int    `json:"size"` // in bytes, as it is kept
 }
 
 // States lists the saved states in a directory under the names that swtpm
 // gives them; where there are none of ours, those that swtpm has left.
 func States(dir *store.Dir) ([]StateInfo, error) {
-	s := newStates(dir)
+	s := newStates(dir, nil, tpm.Config{})
 	defer s.close()
 	list := []StateInfo{}
 	for _, f := range []struct {
 		name string
 		file *store.File
-	}{{"permall", s.permanent}, {"volatile", s.volatile}} {
+	}{{"permall", s.permanent.File}, {"volatile", s.volatile.File}} {
 		b, _, err := f.file.Load()
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

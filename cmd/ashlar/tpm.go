@@ -36,12 +36,13 @@ Exit code 0: done. 1: refused, with the reason. 2: misuse.`,
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newTPMStartCmd(), newTPMManufactureCmd(), newTPMImportCmd(), newTPMExportCmd(), newTPMCommandsCmd())
+	cmd.AddCommand(newTPMStartCmd(), newTPMManufactureCmd(), newTPMImportCmd(), newTPMExportCmd(),
+		newTPMRekeyCmd(), newTPMCommandsCmd())
 	return cmd
 }
 
 func newTPMManufactureCmd() *cobra.Command {
-	var banks, profile string
+	var banks, profile, key string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "manufacture DIR",
@@ -63,7 +64,12 @@ Exit code 0: made. 1: there is one, or it cannot be written. 2: misuse.`,
 			if err != nil {
 				return err
 			}
-			path, err := manufacture(args[0], tpm.Options{Banks: chosen, Profile: p})
+			k, err := readKey(key)
+			if err != nil {
+				return err
+			}
+			defer k.Wipe()
+			path, err := manufacture(args[0], k, tpm.Options{Banks: chosen, Profile: p})
 			if err != nil {
 				return refuse(err.Error())
 			}
@@ -75,6 +81,7 @@ Exit code 0: made. 1: there is one, or it cannot be written. 2: misuse.`,
 		},
 	}
 	cmd.Flags().StringVar(&banks, "banks", "", "PCR banks, comma-separated: sha1, sha256, sha384, sha512 (all of them)")
+	cmd.Flags().StringVar(&key, "key", "", fmt.Sprintf(keyUsage, "DIR, to encrypt it"))
 	cmd.Flags().StringVar(&profile, "profile", "null", "the `NAME` of a profile (null, default-v1, default-v2, ashlar-v1), or one as JSON")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write one JSON object")
 	return cmd
@@ -95,8 +102,8 @@ func parseBanks(list string) (banks []tpm2.AlgID, err error) {
 }
 
 // manufacture makes a new TPM in dir and gives the path of its state.
-func manufacture(dir string, opt tpm.Options) (string, error) {
-	return inDir(dir, func(d *store.Dir) (string, error) { return swtpm.Manufacture(d, engineConfig(), opt) })
+func manufacture(dir string, k *swtpm.Key, opt tpm.Options) (string, error) {
+	return inDir(dir, func(d *store.Dir) (string, error) { return swtpm.Manufacture(d, k, engineConfig(), opt) })
 }
 
 // parseProfile reads a profile's name or its JSON.
@@ -113,6 +120,7 @@ func parseProfile(s string) (*tpm.Profile, error) {
 
 type tpmStartOptions struct {
 	state   string
+	key     string
 	profile string
 	port    int
 	mssim   bool
@@ -145,7 +153,12 @@ cannot be had, with the reason. 2: misuse.`,
 					return err
 				}
 			}
-			if err := runTPM(cmd, &o, p); err != nil {
+			k, err := readKey(o.key)
+			if err != nil {
+				return err
+			}
+			defer k.Wipe()
+			if err := runTPM(cmd, &o, k, p); err != nil {
 				return refuse(err.Error())
 			}
 			return nil
@@ -153,6 +166,7 @@ cannot be had, with the reason. 2: misuse.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.state, "state", "", "keep the state in `DIR`")
+	f.StringVar(&o.key, "key", "", fmt.Sprintf(keyUsage, "--state"))
 	f.StringVar(&o.profile, "profile", "", "the `NAME` of a new TPM's profile, or one as JSON (null)")
 	f.IntVar(&o.port, "port", 2321, "command port; the port after it is the control channel's")
 	f.BoolVar(&o.json, "json", false, "when it is ready, write one JSON object with its TCTI and its state")
@@ -160,7 +174,7 @@ cannot be had, with the reason. 2: misuse.`,
 	return cmd
 }
 
-func runTPM(cmd *cobra.Command, o *tpmStartOptions, profile *tpm.Profile) error {
+func runTPM(cmd *cobra.Command, o *tpmStartOptions, key *swtpm.Key, profile *tpm.Profile) error {
 	if o.state == "" {
 		dir, err := os.MkdirTemp("", "ashlar-tpm-")
 		if err != nil {
@@ -180,7 +194,7 @@ func runTPM(cmd *cobra.Command, o *tpmStartOptions, profile *tpm.Profile) error 
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	server.Host = swtpm.NewHost(swtpm.Config{Dir: dir, Log: log, Profile: profile,
+	server.Host = swtpm.NewHost(swtpm.Config{Dir: dir, Log: log, Key: key, Profile: profile,
 		Engine: tpm.Config{Clock: clock.NewSystem(), Entropy: rand.Reader, Log: log}})
 	if err := server.Host.Start(); err != nil {
 		return errors.Join(err, server.Host.Close())

@@ -17,10 +17,8 @@ import (
 	"github.com/ashlar-cloud/ashlar/tpm"
 )
 
-const keyUsage = "the key of swtpm's `OPTIONS` --key: file=FILE or pwdfile=FILE, with format=, kdf= and mode="
-
 func newTPMImportCmd() *cobra.Command {
-	var key string
+	var keys keyFlags
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "import SOURCE DIR",
@@ -31,19 +29,21 @@ authorizations and counters, of libtpms 0.7 to 0.10. A TPM that was suspended go
 on where it was. SOURCE is left as it is: do not start it again, or there are two
 of the same TPM. What cannot be taken over is listed, and then nothing is written.
 
-The state of swtpm may be encrypted, that in DIR is not: put it on an encrypted disk.
+Where SOURCE is encrypted (--key), DIR is encrypted under the same key, or as
+--new-key says.
 
 Exit code 0: taken over. 1: refused, with the reason. 2: misuse.`,
 		Example: "  ashlar tpm import /var/lib/libvirt/swtpm/UUID/tpm2 ./vm1\n" +
-			"  ashlar tpm import ./old ./vm1 --key pwdfile=secret,mode=aes-256-cbc",
+			"  ashlar tpm import ./old ./vm1 --key pwdfile=secret,mode=aes-256-cbc\n" +
+			"  ashlar tpm import ./old ./vm1 --new-key pwdfile=secret",
 		Args: two("SOURCE", "DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			k, err := foreignKey(key)
+			from, to, err := keys.read()
 			if err != nil {
 				return err
 			}
-			defer k.Wipe()
-			path, err := importTPM(args[0], args[1], k)
+			defer wipe(from, to)
+			path, err := importTPM(args[0], args[1], from, to)
 			if err != nil {
 				return refuseMove(cmd, err)
 			}
@@ -54,23 +54,23 @@ Exit code 0: taken over. 1: refused, with the reason. 2: misuse.`,
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&key, "key", "", keyUsage)
+	keys.add(cmd, "SOURCE", "DIR")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write one JSON object")
 	return cmd
 }
 
-func importTPM(source, dir string, k *swtpm.ForeignKey) (string, error) {
-	f, err := readStopped(source, k)
+func importTPM(source, dir string, from, to *swtpm.Key) (string, error) {
+	f, err := readStopped(source, from)
 	if err != nil {
 		return "", err
 	}
 	defer f.Wipe()
-	return inDir(dir, func(d *store.Dir) (string, error) { return swtpm.Import(d, engineConfig(), f) })
+	return inDir(dir, func(d *store.Dir) (string, error) { return swtpm.Import(d, to, engineConfig(), f) })
 }
 
 // readStopped reads a TPM of swtpm that does not run, which it would say by a lock
 // on the file ".lock" of its directory.
-func readStopped(source string, k *swtpm.ForeignKey) (f swtpm.Foreign, err error) {
+func readStopped(source string, k *swtpm.Key) (f swtpm.Foreign, err error) {
 	info, err := os.Stat(source)
 	if err != nil {
 		return f, err
@@ -92,7 +92,7 @@ func readStopped(source string, k *swtpm.ForeignKey) (f swtpm.Foreign, err error
 }
 
 func newTPMExportCmd() *cobra.Command {
-	var key string
+	var keys keyFlags
 	var drop, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "export DIR FILE",
@@ -103,21 +103,24 @@ another profile than null needs libtpms 0.10. A file that is there already is ne
 touched. DIR is left as it is: do not start it again, or there are two of the same
 TPM. What cannot go is listed, and then nothing is written.
 
+Where DIR is encrypted (--key), FILE is encrypted under the same key, or as
+--new-key says.
+
 Contexts that the guest has saved would not load there. Where the machine was not
 shut down but suspended to its disk or cut off, --drop-saved leaves out what the
 guest has saved by TPM2_Shutdown(STATE): the next start is a TPM Reset.
 
 Exit code 0: written. 1: refused, with the reason. 2: misuse.`,
 		Example: "  ashlar tpm export ./vm1 ./old/tpm2-00.permall\n" +
-			"  ashlar tpm export ./vm1 ./old/tpm2-00.permall --key pwdfile=secret,mode=aes-256-cbc",
+			"  ashlar tpm export ./vm1 ./old/tpm2-00.permall --new-key pwdfile=secret,mode=aes-256-cbc",
 		Args: two("DIR", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			k, err := foreignKey(key)
+			from, to, err := keys.read()
 			if err != nil {
 				return err
 			}
-			defer k.Wipe()
-			if err := exportTPM(args[0], args[1], k, drop); err != nil {
+			defer wipe(from, to)
+			if err := exportTPM(args[0], args[1], from, to, drop); err != nil {
 				return refuseMove(cmd, err)
 			}
 			if asJSON {
@@ -127,18 +130,18 @@ Exit code 0: written. 1: refused, with the reason. 2: misuse.`,
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&key, "key", "", keyUsage)
+	keys.add(cmd, "DIR", "FILE")
 	cmd.Flags().BoolVar(&drop, "drop-saved", false, "leave out what the guest has saved by TPM2_Shutdown(STATE)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write one JSON object")
 	return cmd
 }
 
-func exportTPM(dir, file string, k *swtpm.ForeignKey, drop bool) error {
+func exportTPM(dir, file string, from, to *swtpm.Key, drop bool) error {
 	if _, err := os.Stat(dir); err != nil {
 		return err
 	}
 	_, err := locked(dir, func(d *store.Dir) (string, error) {
-		b, err := swtpm.Export(d, engineConfig(), k, drop)
+		b, err := swtpm.Export(d, from, engineConfig(), to, drop)
 		if err != nil {
 			return "", err
 		}
@@ -206,13 +209,6 @@ func makeDirs(path string) (made []string, err error) {
 
 // engineConfig is what an engine needs that moves a state, and runs nothing.
 func engineConfig() tpm.Config { return tpm.Config{Clock: clock.NewSystem(), Entropy: rand.Reader} }
-
-func foreignKey(option string) (*swtpm.ForeignKey, error) {
-	if option == "" {
-		return nil, nil
-	}
-	return swtpm.ReadForeignKey(option)
-}
 
 // refuseMove refuses with a line for each thing that cannot be carried.
 func refuseMove(cmd *cobra.Command, err error) error {

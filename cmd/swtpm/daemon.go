@@ -59,10 +59,10 @@ func daemonize(o *options) error {
 
 // descriptors lists those that the options name.
 func (o *options) descriptors() (fds []int) {
-	text := strings.Join([]string{o.ctrl, o.server, o.log, o.pid, o.profile, o.pcap, "fd=" + o.fd}, ",")
+	text := strings.Join([]string{o.ctrl, o.server, o.log, o.pid, o.profile, o.pcap, o.key, o.migrationKey, "fd=" + o.fd}, ",")
 	for part := range strings.SplitSeq(text, ",") {
 		key, value, _ := strings.Cut(part, "=")
-		if fd, err := strconv.Atoi(value); err == nil && fd > 2 && fd < 1<<16 && (key == "fd" || key == "clientfd") {
+		if fd, err := strconv.Atoi(value); err == nil && fd > 2 && fd < 1<<16 && (key == "fd" || key == "clientfd" || key == "pwdfd") {
 			fds = append(fds, fd)
 		}
 	}

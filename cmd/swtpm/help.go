@@ -61,6 +61,14 @@ const sharedUsage = `What it keeps:
                    ashlar-v1 (all there is), custom with commands, algorithms
                    and attributes of one's own. remove-disabled takes out of a
                    custom one what a host in FIPS mode forbids
+  --key file=PATH|fd=N[,format=hex|binary][,mode=aes-cbc|aes-256-cbc][,remove]
+  --key pwdfile=PATH|pwdfd=N[,mode=aes-cbc|aes-256-cbc][,kdf=pbkdf2|sha512][,remove]
+                   encrypts the state under a key of 128 or 256 bits, or under a
+                   passphrase; one that is there must be encrypted under it
+                   already: 'ashlar tpm rekey' does that. mode is how long a key
+                   is; kdf and it tell how swtpm's state is read to take it over
+  --migration-key  with the same parameters: encrypts the states that a migration
+                   or a snapshot carries
   --migration incoming,release-lock-outgoing
                    for a directory that two hosts share
 

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/binary"
 	"math/rand"
+	"os"
 	"testing"
 	"time"
 
@@ -16,12 +17,22 @@ const kills = 100
 // TestKillInTheMiddle kills swtpm with -9 while it writes NV: whatever it
 // acknowledged must be there when it starts again.
 func TestKillInTheMiddle(t *testing.T) {
-	n := kills
+	t.Run("clear", func(t *testing.T) { testKill(t, kills) })
+	t.Run("encrypted", func(t *testing.T) {
+		key := join(t.TempDir(), "key")
+		if err := os.WriteFile(key, make([]byte, 32), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		testKill(t, kills/2, "--key", "file="+key+",format=binary,mode=aes-256-cbc")
+	})
+}
+
+func testKill(t *testing.T, n int, options ...string) {
 	if testing.Short() {
 		n = 10
 	}
 	dir := shortDir(t)
-	k := &killer{t: t, dir: dir, random: rand.New(rand.NewSource(1))}
+	k := &killer{t: t, dir: dir, options: options, random: rand.New(rand.NewSource(1))}
 	k.define()
 	for range n {
 		k.round()
@@ -40,6 +51,7 @@ const (
 type killer struct {
 	t       *testing.T
 	dir     string
+	options []string
 	random  *rand.Rand
 	value   uint64 // last acknowledged value of the ordinary index
 	count   uint64 // last acknowledged value of the counter
@@ -48,8 +60,8 @@ type killer struct {
 
 func (k *killer) start() (*process, wire) {
 	k.t.Helper()
-	p := startProcess(k.t, swtpmCommand(k.t, "socket", "--tpm2", "--tpmstate", "dir="+k.dir,
-		"--flags", "not-need-init,startup-clear", "--server", "type=unixio,path="+join(k.dir, "data")))
+	p := startProcess(k.t, swtpmCommand(k.t, append([]string{"socket", "--tpm2", "--tpmstate", "dir=" + k.dir,
+		"--flags", "not-need-init,startup-clear", "--server", "type=unixio,path=" + join(k.dir, "data")}, k.options...)...))
 	return p, wire{p.dial("unix", join(k.dir, "data"))}
 }
 

@@ -17,6 +17,7 @@ type options struct {
 	port, fd                         string
 	info, profile                    string
 	chardev, pcap                    string
+	key, migrationKey                string
 
 	terminate, daemon, tpm2        bool
 	printCapabilities, printStates bool
@@ -49,6 +50,8 @@ var optionTable = []option{
 	{long: "port", short: "p", only: "socket", text: func(o *options) *string { return &o.port }},
 	{long: "fd", short: "f", text: func(o *options) *string { return &o.fd }},
 	{long: "pcap", text: func(o *options) *string { return &o.pcap }},
+	{long: "key", text: func(o *options) *string { return &o.key }},
+	{long: "migration-key", text: func(o *options) *string { return &o.migrationKey }},
 	{long: "profile", text: func(o *options) *string { return &o.profile }},
 	{long: "print-info", text: func(o *options) *string { return &o.info }},
 	{long: "chardev", short: "c", only: "chardev", text: func(o *options) *string { return &o.chardev }},
@@ -62,8 +65,6 @@ var optionTable = []option{
 	{long: "version", flag: func(o *options) *bool { return &o.printVersion }},
 	{long: "help", short: "h", flag: func(o *options) *bool { return &o.printHelp }},
 
-	{long: "key", not: "the state is not encrypted by this version: put the directory on an encrypted disk"},
-	{long: "migration-key", not: "the state is not encrypted by this version: encrypt the migration, for example by TLS"},
 	{long: "tpm", not: "there is no TPM 1.2 in this version: use --tpm2"},
 	{long: "chroot", short: "R", not: "it is not in this version: start swtpm in a chroot or a container"},
 }

@@ -22,6 +22,8 @@ func features() []string {
 		"flags-opt-startup",
 		"flags-opt-disable-auto-shutdown",
 		"ctrl-opt-terminate",
+		"cmdarg-key-fd",
+		"cmdarg-pwd-fd",
 		"cmdarg-print-states",
 		"cmdarg-migration",
 		"cmdarg-profile",
@@ -81,11 +83,16 @@ func infoProfile(o *options) (*tpm.Profile, error) {
 	if o.tpmstate == "" {
 		return nullProfile(), nil
 	}
+	key, migration, err := readKeys(o)
+	if err != nil {
+		return nil, err
+	}
+	defer wipe(key, migration)
 	dir, err := openState(o.tpmstate)
 	if err != nil {
 		return nil, err
 	}
-	return swtpm.Profile(dir)
+	return swtpm.Profile(dir, key)
 }
 
 // printStates lists the saved states.

@@ -96,6 +96,7 @@ func serve(o *options) (err error) {
 		return err
 	}
 	defer remove()
+	defer wipe(cfg.Key, cfg.MigrationKey)
 	s.Host = swtpm.NewHost(cfg)
 	defer func() {
 		if e := s.Host.Close(); err == nil {
@@ -139,6 +140,10 @@ func hostConfig(o *options, log *slog.Logger) (swtpm.Config, startup, error) {
 		Log:    log,
 	}
 	var start startup
+	var err error
+	if cfg.Key, cfg.MigrationKey, err = readKeys(o); err != nil {
+		return cfg, start, err
+	}
 	if o.tpmstate == "" {
 		return cfg, start, fmt.Errorf("where is the state? Give --tpmstate dir=DIR, or TPM_PATH in the environment")
 	}

@@ -12,6 +12,7 @@ _swtpm() {
 		--tpmstate) words="dir= backend-uri=dir://" ;;
 		--flags) words="not-need-init startup-clear startup-state startup-none disable-auto-shutdown" ;;
 		--locality) words="reject-locality-4 allow-set-locality" ;;
+		--key | --migration-key) words="file= fd= pwdfile= pwdfd= format= mode= kdf= remove" ;;
 		--migration) words="incoming release-lock-outgoing" ;;
 		--seccomp) words="action=none" ;;
 		-c | --chardev) COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -22,7 +23,8 @@ _swtpm() {
 		--print-info) words="1 2 4 8 16 32 64 128 255" ;;
 		-r | --runas) COMPREPLY=($(compgen -u -- "$cur")); return ;;
 		*)
-			words="--tpm2 --ctrl --fd --tpmstate --flags --locality --migration
+			words="--tpm2 --ctrl --fd --tpmstate --flags --locality --key --migration-key
+				--migration
 				--daemon --runas --pid --log --pcap --seccomp --print-capabilities
 				--print-states --print-info --print-profiles --profile --version --help"
 			case ${COMP_WORDS[1]} in
