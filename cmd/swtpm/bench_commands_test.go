@@ -21,6 +21,7 @@ type side struct {
 	name    string
 	program string
 	dir     string
+	options []string
 	process *process
 	ctrl    *net.UnixConn
 	data    rawWire
@@ -37,8 +38,8 @@ func (s *side) start() {
 	}
 	path := join(s.dir, "ctrl")
 	_ = os.Remove(path)
-	cmd := exec.Command(s.program, "socket", "--tpm2", "--tpmstate", "dir="+s.dir,
-		"--ctrl", "type=unixio,path="+path, "--log", "file=-", "--terminate")
+	cmd := exec.Command(s.program, append([]string{"socket", "--tpm2", "--tpmstate", "dir=" + s.dir,
+		"--ctrl", "type=unixio,path=" + path, "--log", "file=-", "--terminate"}, s.options...)...)
 	s.process = startProcess(s.t, cmd)
 	s.ctrl = s.process.dial("unix", path).(*net.UnixConn)
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
