@@ -50,7 +50,7 @@ test: go-version
 
 bench: build
 	@packaging/need swtpm
-	$(GO) test -run '^$$' -bench . -benchtime 1x ./cmd/swtpm
+	$(GO) test -run '^$$' -bench . -benchtime 1x ./cmd/swtpm ./cmd/swtpm_setup
 
 fuzz: go-version
 	GO="$(GO)" FUZZTIME=$(FUZZTIME) packaging/fuzz

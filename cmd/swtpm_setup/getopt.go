@@ -11,6 +11,9 @@ type option struct {
 	short string             // one letter, or none
 	text  func(string) error // takes a value
 	flag  func()             // takes none
+	// lax: there may be no value, which is empty then. An argument after the
+	// option is its value unless it begins with a dash.
+	lax bool
 }
 
 // textOption is an option whose last value counts.
@@ -83,6 +86,7 @@ func (o *option) apply(name, value string, given bool, args []string) ([]string,
 	case o.flag != nil:
 		o.flag()
 		return args, nil
+	case !given && o.lax && (len(args) == 0 || strings.HasPrefix(args[0], "-")):
 	case !given && len(args) == 0:
 		return nil, fmt.Errorf("option %s needs a value", name)
 	case !given:

@@ -26,6 +26,7 @@ func tools() map[string]tool {
 	return map[string]tool{
 		"swtpm_cert":    certificate,
 		"swtpm_localca": localca,
+		"swtpm_setup":   setup,
 	}
 }
 
