@@ -1,6 +1,7 @@
 package tpm
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -181,6 +182,9 @@ func savedProfile(env *blob.Envelope) (*Profile, error) {
 		return nullProfile, nil
 	}
 	p, err := RestoreProfile(s.Data)
+	if newer := new(newerProfile); errors.As(err, &newer) {
+		return nil, fmt.Errorf("%w: %w", blob.ErrVersion, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", blob.ErrDamaged, err)
 	}

@@ -232,11 +232,24 @@ func TestProfileIsKept(t *testing.T) {
 func TestDamagedProfile(t *testing.T) {
 	r := chosenRig(t, `{"Name":"default-v1"}`)
 	for what, change := range map[string]func(*blob.Section) error{
-		"too new": func(s *blob.Section) error { s.MinVersion = profileVersion + 1; return blob.ErrVersion },
-		"cut":     func(s *blob.Section) error { s.Data = s.Data[:len(s.Data)-1]; return blob.ErrDamaged },
-		"unknown": func(s *blob.Section) error {
+		"too new":   func(s *blob.Section) error { s.MinVersion = profileVersion + 1; return blob.ErrVersion },
+		"cut":       func(s *blob.Section) error { s.Data = s.Data[:len(s.Data)-1]; return blob.ErrDamaged },
+		"no object": func(s *blob.Section) error { s.Data = []byte(`["null"]`); return blob.ErrDamaged },
+		"of another name": func(s *blob.Section) error {
 			s.Data = bytes.Replace(s.Data, []byte("default-v1"), []byte("default-v3"), 1)
-			return blob.ErrDamaged
+			return blob.ErrVersion
+		},
+		"of a later level": func(s *blob.Section) error {
+			s.Data = bytes.Replace(s.Data, []byte(`Level":7`), []byte(`Level":9`), 1)
+			return blob.ErrVersion
+		},
+		"with another member": func(s *blob.Section) error {
+			s.Data = bytes.Replace(s.Data, []byte(`{`), []byte(`{"Extensions":"",`), 1)
+			return blob.ErrVersion
+		},
+		"with another algorithm": func(s *blob.Section) error {
+			s.Data = bytes.Replace(s.Data, []byte(`:"rsa,`), []byte(`:"rsa,sha3-256,`), 1)
+			return blob.ErrVersion
 		},
 	} {
 		env := sectionsOf(t, r.durable)

@@ -95,14 +95,22 @@ func RestoreProfile(text []byte) (*Profile, error) {
 	b := builtin(f.name)
 	switch {
 	case b == nil:
-		return nil, unknownProfile(f.name)
+		return nil, &newerProfile{unknownProfile(f.name)}
 	case b.name == nullName:
 		return nullProfile, nil
 	case f.level == 0:
 		return nil, errors.New("the saved profile has no StateFormatLevel")
 	}
-	return newProfile(f.withDefaults(b))
+	p, err := newProfile(f.withDefaults(b))
+	if err != nil {
+		return nil, &newerProfile{err}
+	}
+	return p, nil
 }
+
+// newerProfile is the error of a profile with what this program does not know: a
+// newer one may.
+type newerProfile struct{ error }
 
 func unknownProfile(name string) error {
 	names := make([]string, len(builtins))
@@ -154,7 +162,7 @@ func (f *profileFields) set(name string, raw json.RawMessage) error {
 		case err != nil:
 			return fmt.Errorf("the profile's StateFormatLevel %s is not a number", raw)
 		case level > levelLast && level != levelAshlar:
-			return fmt.Errorf("the profile's StateFormatLevel %d is above the highest, %d", level, levelLast)
+			return &newerProfile{fmt.Errorf("the profile's StateFormatLevel %d is above the highest, %d", level, levelLast)}
 		}
 		f.level = int(level)
 		return nil
@@ -162,7 +170,7 @@ func (f *profileFields) set(name string, raw json.RawMessage) error {
 	to := map[string]*string{"Name": &f.name, "Commands": &f.commands, "Algorithms": &f.algorithms,
 		"Attributes": &f.attributes, "Description": &f.description}[name]
 	if to == nil {
-		return fmt.Errorf("the profile has a member %q, which there is not", name)
+		return &newerProfile{fmt.Errorf("the profile has a member %q, which there is not", name)}
 	}
 	if err := json.Unmarshal(raw, to); err != nil || len(raw) == 0 || raw[0] != '"' {
 		return fmt.Errorf("the profile's %s is not a string", name)
