@@ -237,8 +237,8 @@ func (w *twin) startClock() {
 	info.Walk(&c)
 	t := &w.e.state.timing
 	if info.Clock < t.Clock+timing.UpdateInterval {
-		if info.Clock/timing.UpdateInterval > t.Clock/timing.UpdateInterval {
-			t.Safe = info.Safe // by whether that was before Startup or after
+		if info.Clock/timing.UpdateInterval != t.Clock/timing.UpdateInterval {
+			t.Safe = info.Safe // by whether that was before Startup, or ClockSet forgotten
 		}
 		t.Clock, t.Time = info.Clock, info.Time
 	}
