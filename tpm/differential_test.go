@@ -245,7 +245,7 @@ func (r *runner) do(g *gen, s *step) *difference {
 		d.excused = restOfPIN
 	case ours.rc == tpm2.RCSuccess && s.d.cc == tpm2.CCClear && counters > 0:
 		d.excused = counts
-	case ours.rc == tpm2.RCSuccess && ownParts[s.d.cc] != nil && w.e.state.audit.has(s.d.cc):
+	case ours.rc == tpm2.RCSuccess && (ownParts[s.d.cc] != nil || s.d.cc == tpm2.CCContextLoad) && w.e.state.audit.has(s.d.cc):
 		d.excused = ownLogged
 	case ours.rc != tpm2.RCSuccess && s.d.cc == tpm2.CCStartup && used:
 		d.excused = failedStartup
@@ -288,6 +288,7 @@ const (
 	lostCount        = "there the count of a change after Shutdown(STATE), of a PCR that it does not save, is lost at the next power cycle"
 	reloaded         = "version 0.9 ends when it goes on with a sequence of CMAC that was loaded again"
 	unsigned         = "version 0.9 goes on with a certificate that is to be signed by no key, and ends if nothing else is wrong"
+	noSecret         = "version 0.9 shares a secret of no bytes with a key without a Name"
 	counts           = "there Clear forgets how far the counters have counted that it deletes"
 	nameless         = "there all keys without a Name, and EC_Ephemeral, have the same commitments"
 	sequenceMode     = "version 0.9 names a parameter where later ones name the handle"
@@ -312,6 +313,8 @@ func (w *twin) excuse(x *sent, ours, theirs tpm2.RC) string {
 		return exchange
 	case cc == tpm2.CCObjectChangeAuth && ours == tpm2.RCType.H(2) && theirs == tpm2.RCSuccess && w.isDerivation(x.handles[1]):
 		return inClear
+	case ours.Base() == tpm2.RCKey && w.sharesWithNameless(x):
+		return noSecret
 	case cc == tpm2.CCCertifyX509 && ours == tpm2.RCKey.H(1) && x.handles[1] == tpm2.RHNull:
 		return unsigned
 	case cc == tpm2.CCCertifyX509 && ours == tpm2.RCValue.P(3) && !wellFormed(x.plain):
@@ -342,6 +345,17 @@ func (x *sent) writesPartOfPIN(e *Engine) bool {
 	i := e.state.nv.Get(x.handles[1])
 	data, _, _ := cutSized(x.plain)
 	return i != nil && i.IsPIN() && !i.Is(tpm2.NVWritten) && len(data) < 8
+}
+
+// sharesWithNameless reports whether the command makes a secret for a key without
+// a Name.
+func (w *twin) sharesWithNameless(x *sent) bool {
+	switch x.d.cc {
+	case tpm2.CCMakeCredential, tpm2.CCDuplicate, tpm2.CCRewrap:
+		o := w.e.state.objects.Get(x.handles[len(x.handles)-1])
+		return o != nil && o.Key != nil && o.Public.NameAlg == tpm2.AlgNull
+	}
+	return false
 }
 
 // isSTClear reports whether it loads the unaltered context of an stClear object.
