@@ -282,7 +282,7 @@ const (
 	failedStartup    = "there a Startup that fails makes the next forget that a protected authorization was tried"
 	lostLog          = "there a command audited after Shutdown(STATE) is lost from the log at the next power cycle"
 	inClear          = "version 0.9 wraps a derived object for a parent that has no cipher, so in clear"
-	beyond           = "version 0.9 takes extensions of a certificate that reach beyond what holds them"
+	beyond           = "version 0.9 takes extensions of a certificate that do not fill what holds them, or reach beyond it"
 	back             = "there Clear makes contexts of stClear objects load again that a TPM Restart has ended"
 	ownLogged        = "what is each TPM's own was audited"
 	lostCount        = "there the count of a change after Shutdown(STATE), of a PCR that it does not save, is lost at the next power cycle"
@@ -379,7 +379,7 @@ func isDER(b []byte) bool {
 	for len(b) > 0 {
 		var v asn1.RawValue
 		rest, err := asn1.Unmarshal(b, &v)
-		if err != nil || v.IsCompound && !isDER(v.Bytes) {
+		if err != nil || (v.IsCompound || v.Tag == asn1.TagOctetString) && !isDER(v.Bytes) {
 			return false
 		}
 		b = rest
