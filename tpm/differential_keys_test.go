@@ -176,6 +176,9 @@ func (g *gen) importDuplicate() *step {
 		h = g.parentNamed(d.parent)
 	}
 	in := &importIn{encryptionKey: d.encryptionKey, duplicate: d.duplicate, seed: d.seed, symmetric: d.symmetric}
+	if n := len(in.seed); n > 0 && g.IntN(20) == 0 { // of an ECC parent, a point off its curve
+		in.seed = append(in.seed[:n-1:n-1], in.seed[n-1]^1)
+	}
 	in.public.Public = d.public
 	return g.cmd(tpm2.CCImport, []tpm2.Handle{h}, in)
 }
