@@ -117,11 +117,11 @@ func (w *worker) moveTo(target *worker, socket string) {
 
 // wantExtended ends with the TPM in a directory: its PCR 8 was extended n times, or
 // once more by what was not acknowledged yet.
-func wantExtended(t *testing.T, state string, n int) {
+func wantExtended(t *testing.T, state string, n int, options ...string) {
 	t.Helper()
 	run := shortDir(t)
-	p := startProcess(t, swtpmCommand(t, "socket", "--tpm2", "--tpmstate", "dir="+state,
-		"--flags", "startup-state", "--server", "type=unixio,path="+join(run, "d")))
+	p := startProcess(t, swtpmCommand(t, append([]string{"socket", "--tpm2", "--tpmstate", "dir=" + state,
+		"--flags", "startup-state", "--server", "type=unixio,path=" + join(run, "d")}, options...)...))
 	rsp, err := tpm2.PCRRead{PCRSelectionIn: pcrSelection(8)}.Execute(wire{p.dial("unix", join(run, "d"))})
 	if err != nil {
 		t.Fatalf("%v: %s", err, p.errs)
@@ -148,17 +148,43 @@ func liveMigration(t *testing.T, f func(*testing.T, string)) {
 // TestLiveMigration moves a guest that works with its TPM to another QEMU and swtpm,
 // with a state directory of its own: no command is lost, and none is done twice.
 func TestLiveMigration(t *testing.T) {
+	liveMigration(t, func(t *testing.T, device string) { testLiveMigration(t, device, nil, nil) })
+}
+
+// TestLiveMigrationEncrypted does so between two whose states are encrypted, each under
+// a key of its own, and on the way under a third.
+func TestLiveMigrationEncrypted(t *testing.T) {
 	liveMigration(t, func(t *testing.T, device string) {
-		from, to, socket := shortDir(t), shortDir(t), join(shortDir(t), "in")
-		source := startWorker(t, from, device, nil)
-		source.works(100)
-		target := startWorker(t, to, device, nil, "-incoming", "unix:"+socket)
-		source.moveTo(target, socket)
-		target.works(100)
-		source.quit()
-		target.quit()
-		wantExtended(t, to, source.acknowledged()+target.acknowledged())
+		keys := shortDir(t)
+		option := func(name, secret string) string {
+			if err := os.WriteFile(join(keys, secret), []byte("the secret "+secret), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return name + "=pwdfile=" + join(keys, secret) + ",mode=aes-256-cbc"
+		}
+		way := option("--migration-key", "way")
+		testLiveMigration(t, device, []string{option("--key", "here"), way}, []string{option("--key", "there"), way})
 	})
+}
+
+// testLiveMigration moves a guest from a TPM with options to one with others.
+func testLiveMigration(t *testing.T, device string, here, there []string) {
+	from, to, socket := shortDir(t), shortDir(t), join(shortDir(t), "in")
+	source := startWorker(t, from, device, here)
+	source.works(100)
+	target := startWorker(t, to, device, there, "-incoming", "unix:"+socket)
+	source.moveTo(target, socket)
+	target.works(100)
+	source.quit()
+	target.quit()
+	wantExtended(t, to, source.acknowledged()+target.acknowledged(), there...)
+	state, err := os.ReadFile(join(to, "tpm2-00.ashlar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if clear := bytes.Contains(state, []byte("ASHLARTS")); clear != (there == nil) {
+		t.Errorf("the state is in clear: %v", clear)
+	}
 }
 
 // TestLiveMigrationShared does so between two that share the state directory, to and
