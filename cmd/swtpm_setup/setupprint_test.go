@@ -138,3 +138,19 @@ func TestPrintProfiles(t *testing.T) {
 		t.Errorf("the configuration does not count: %s", out)
 	}
 }
+
+// TestCompletion completes swtpm_setup in bash and wants the options of its help text.
+func TestCompletion(t *testing.T) {
+	if _, err := exec.LookPath("bash"); err != nil {
+		t.Skip("there is no bash to complete with")
+	}
+	out := mustRun(t, nil, "bash", "-c", `source ../../packaging/completion/swtpm.bash
+COMP_WORDS=(swtpm_setup --); COMP_CWORD=1; _swtpm_setup; printf '%s\n' "${COMPREPLY[@]}"`)
+	got := strings.Fields(out)
+	want := regexp.MustCompile(`--[a-z][a-z0-9-]+`).FindAllString(setupUsage, -1)
+	slices.Sort(got)
+	slices.Sort(want)
+	if want = slices.Compact(want); !slices.Equal(got, want) {
+		t.Errorf("it completes %v, the help has %v", got, want)
+	}
+}

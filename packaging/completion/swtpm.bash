@@ -66,3 +66,34 @@ _swtpm_bios() {
 	COMPREPLY=($(compgen -W "--tcp --unix --tpm-device --tpm2 -c -s -d -n -o -cs -ea -u -v -h" -- "$cur"))
 }
 complete -F _swtpm_bios swtpm_bios
+
+_swtpm_setup() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} words=
+	COMPREPLY=()
+	case $prev in
+	--tpm-state | --write-ek-cert-files) COMPREPLY=($(compgen -d -- "$cur")); return ;;
+	--config | --logfile | --pwdfile | --keyfile | --profile-file) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+	--runas) COMPREPLY=($(compgen -u -- "$cur")); return ;;
+	--pcr-banks) words="sha1 sha256 sha384 sha512 -" ;;
+	--rsa-keysize) words="2048 3072 4096 max" ;;
+	--ek1keyalgo | --ek2keyalgo | --iakkeyalgo | --idevidkeyalgo)
+		words="rsa2048 rsa3072 rsa4096 secp256r1 secp384r1 secp521r1"
+		;;
+	--cipher) words="aes-128-cbc aes-256-cbc" ;;
+	--profile-name) words="null default-v1 default-v2 ashlar-v1" ;;
+	--profile-remove-disabled) words="check fips-host" ;;
+	--create-config-files) words="overwrite root skip-if-exist" ;;
+	*)
+		words="--tpm2 --tpm-state --tpmstate --overwrite --not-overwrite --pcr-banks --reconfigure
+			--pwdfile --pwdfile-fd --keyfile --keyfile-fd --cipher
+			--profile --profile-name --profile-file --profile-file-fd --profile-remove-disabled
+			--createek --rsa-keysize --ek1keyalgo --ek2keyalgo --allow-signing --decryption
+			--create-spk --ecc --iakkeyalgo --idevidkeyalgo
+			--create-ek-cert --create-platform-cert --lock-nvram --write-ek-cert-files --vmid
+			--config --logfile --runas --display --create-config-files
+			--print-capabilities --print-profiles --version --help"
+		;;
+	esac
+	COMPREPLY=($(compgen -W "$words" -- "$cur"))
+}
+complete -F _swtpm_setup swtpm_setup
