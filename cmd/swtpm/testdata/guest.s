@@ -53,7 +53,10 @@ send:	mov	TPM + 0x30, %eax		# the interface's kind
 	jnz	2b
 	mov	TPM + 0x86, %eax
 	bswap	%eax
-	ret
+	cmp	$0x182, %eax			# the answer did not come along, see above
+	jne	3f
+	xor	%eax, %eax
+3:	ret
 
 tis:	movb	$0x02, TPM			# TIS: ask for the locality
 	movb	$0x40, TPM + 0x18		# get ready
