@@ -45,6 +45,7 @@ var lattice = []line{
 	{0, "internal/entropy", nil},
 	{0, "internal/blob", nil},
 	{0, "internal/store", []string{"golang.org/x/sys"}},
+	{0, "internal/confine", []string{"golang.org/x/sys"}},
 	{1, "tpm/internal/crypt", []string{"tpm2", "internal/entropy", "filippo.io/"}},
 	{1, "measurement/eventlog", []string{"tpm2"}},
 	{1, "measurement/ima", []string{"tpm2"}},
@@ -63,7 +64,7 @@ var lattice = []line{
 	{5, "keybroker", []string{"rats", "tlog", "github.com/go-jose/go-jose/v4"}},
 	{6, "agent", []string{"tpm2", "rats", "measurement/", "identity", "verifier/", "keybroker", "swtpm",
 		"github.com/google/go-tpm", "github.com/go-jose/go-jose/v4"}},
-	{7, "cmd/swtpm", with("tpm2", "tpm", "swtpm", "golang.org/x/sys")},
+	{7, "cmd/swtpm", with("tpm2", "tpm", "swtpm", "internal/confine", "golang.org/x/sys")},
 	{7, "cmd/swtpm_setup", []string{"*"}},
 	{7, "cmd/ashlar", []string{"*"}},
 }
