@@ -20,7 +20,8 @@ FUZZTIME ?= 5m
 TEST_PACKAGES := swtpm swtpm-tools tpm2-tools libtss2-tcti-swtpm0 libtss2-tcti-mssim0 \
 	qemu-system-x86 qemu-utils ovmf busybox-static openssl xxd cpio \
 	tpm2-abrmd libtss2-tcti-tabrmd0 dbus-daemon tss2 tpm2-openssl \
-	libtpm2-pkcs11-1 libtpm2-pkcs11-tools opensc softhsm2 clevis-tpm2 clevis-luks cryptsetup-bin systemd
+	libtpm2-pkcs11-1 libtpm2-pkcs11-tools opensc softhsm2 clevis-tpm2 clevis-luks cryptsetup-bin systemd \
+	apparmor checkpolicy
 
 .PHONY: all build demo test bench differential conformance fuzz lint clean go-version
 all: build

@@ -14,7 +14,7 @@ _swtpm() {
 		--locality) words="reject-locality-4 allow-set-locality" ;;
 		--key | --migration-key) words="file= fd= pwdfile= pwdfd= format= mode= kdf= remove" ;;
 		--migration) words="incoming release-lock-outgoing" ;;
-		--seccomp) words="action=none" ;;
+		--seccomp) words="action=kill action=log action=none" ;;
 		-c | --chardev) COMPREPLY=($(compgen -f -- "$cur")); return ;;
 		--pid) words="file= fd=" ;;
 		--log) words="file= fd=" ;;
