@@ -25,7 +25,8 @@ type side struct {
 	process *process
 	ctrl    *net.UnixConn
 	data    rawWire
-	rss     float64
+	rss     float64          // memory, and
+	private float64          // what of it no other process has, in KiB
 	rows    []row            // of the present stage
 	loaded  []tpm2.TPMHandle // objects of the present stage
 }

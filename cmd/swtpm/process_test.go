@@ -17,15 +17,43 @@ import (
 	"github.com/google/go-tpm/tpm2/transport"
 )
 
-// runVariable makes the test binary be swtpm.
-const runVariable = "ASHLAR_TEST_RUN_SWTPM"
+// runVariable makes the test binary be swtpm: the program at the path in
+// programVariable, since the test binary may hold cgo and then is not confined.
+const (
+	runVariable     = "ASHLAR_TEST_RUN_SWTPM"
+	programVariable = "ASHLAR_TEST_SWTPM"
+)
 
-func TestMain(m *testing.M) {
+func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+
+func runTests(m *testing.M) int {
 	if os.Getenv(runVariable) != "" {
-		main()
-		os.Exit(0)
+		fmt.Fprintln(os.Stderr, syscall.Exec(os.Getenv(programVariable), os.Args, os.Environ()))
+		return 1
 	}
-	os.Exit(m.Run())
+	dir, err := os.MkdirTemp("", "swtpm-program")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	program := join(dir, "swtpm")
+	if err := buildProgram(program); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	os.Setenv(programVariable, program)
+	return m.Run()
+}
+
+// buildProgram makes swtpm as it is packaged.
+func buildProgram(path string) error {
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // swtpmCommand is this program with arguments.
