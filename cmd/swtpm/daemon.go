@@ -69,51 +69,57 @@ func (o *options) descriptors() (fds []int) {
 	return fds
 }
 
-// ready tells who waits for it, a parent or systemd, that clients may come.
-func ready() {
+// waiting is who waits until clients may come, reached before this process can
+// open anything no more.
+type waiting struct {
+	systemd net.Conn
+	parent  *os.File // of a daemon
+	null    *os.File // for a daemon's standard input, output and error
+}
+
+func whoWaits() (w waiting) {
 	if path := os.Getenv("NOTIFY_SOCKET"); path != "" {
 		if c, err := net.Dial("unixgram", path); err == nil {
-			_, _ = io.WriteString(c, "READY=1")
-			c.Close()
+			w.systemd = c
 		}
 	}
 	fd, err := strconv.Atoi(os.Getenv(daemonVariable))
 	_ = os.Unsetenv(daemonVariable)
 	if err != nil {
+		return w
+	}
+	syscall.CloseOnExec(fd)
+	w.parent = os.NewFile(uintptr(fd), "ready")
+	if null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0); err == nil {
+		w.null = null
+	}
+	return w
+}
+
+// tell says that clients may come.
+func (w *waiting) tell() {
+	if w.systemd != nil {
+		_, _ = io.WriteString(w.systemd, "READY=1")
+		w.systemd.Close()
+	}
+	if w.parent == nil {
 		return
 	}
-	if null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0); err == nil {
+	if w.null != nil {
 		for i := range 3 {
-			_ = unix.Dup2(int(null.Fd()), i)
+			_ = unix.Dup2(int(w.null.Fd()), i)
 		}
-		null.Close()
+		w.null.Close()
 	}
-	w := os.NewFile(uintptr(fd), "ready")
-	_, _ = w.Write([]byte{1})
-	w.Close()
+	_, _ = w.parent.Write([]byte{1})
+	w.parent.Close()
 }
 
 // runAs gives up the rights of the present user for those of another.
 func runAs(name string) error {
-	u, err := user.Lookup(name)
+	uid, gid, groups, err := account(name)
 	if err != nil {
-		if u, err = user.LookupId(name); err != nil {
-			return fmt.Errorf("--runas: there is no user '%s'", name)
-		}
-	}
-	uid, err1 := strconv.Atoi(u.Uid)
-	gid, err2 := strconv.Atoi(u.Gid)
-	if err1 != nil || err2 != nil {
-		return fmt.Errorf("--runas: user '%s' has no numbers", name)
-	}
-	groups := []int{gid}
-	if ids, err := u.GroupIds(); err == nil {
-		groups = groups[:0]
-		for _, id := range ids {
-			if n, err := strconv.Atoi(id); err == nil {
-				groups = append(groups, n)
-			}
-		}
+		return err
 	}
 	if err := syscall.Setgroups(groups); err != nil {
 		return fmt.Errorf("--runas: the groups of '%s' cannot be taken: %w", name, err)
@@ -125,4 +131,35 @@ func runAs(name string) error {
 		return fmt.Errorf("--runas: '%s' cannot be taken: %w", name, err)
 	}
 	return nil
+}
+
+// account finds a user by name or number. As for swtpm, a number needs no account;
+// the group then has the same.
+func account(name string) (uid, gid int, groups []int, err error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		u, err = user.LookupId(name)
+	}
+	if err != nil {
+		n, err := strconv.ParseUint(name, 10, 31)
+		if err != nil {
+			return 0, 0, nil, fmt.Errorf("--runas: there is no user '%s'", name)
+		}
+		return int(n), int(n), []int{int(n)}, nil
+	}
+	uid, err1 := strconv.Atoi(u.Uid)
+	gid, err2 := strconv.Atoi(u.Gid)
+	if err1 != nil || err2 != nil {
+		return 0, 0, nil, fmt.Errorf("--runas: user '%s' has no numbers", name)
+	}
+	ids, err := u.GroupIds()
+	if err != nil {
+		return uid, gid, []int{gid}, nil
+	}
+	for _, id := range ids {
+		if n, err := strconv.Atoi(id); err == nil {
+			groups = append(groups, n)
+		}
+	}
+	return uid, gid, groups, nil
 }

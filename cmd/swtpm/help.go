@@ -78,14 +78,17 @@ How it behaves:
                    power on at once, send Startup, send no Shutdown at the end
   --locality reject-locality-4,allow-set-locality
   -d, --daemon     go to the background when ready
-  -r, --runas USER
+  -r, --runas USER the user, by name or number, that it becomes before it opens or
+                   makes anything
   --pid file=PATH|fd=N
   --log file=PATH|fd=N[,level=N][,prefix=TEXT][,truncate]
                    file=- is silent; levels: 1 errors, 2 more, 5 all
   --pcap file=PATH|fd=N[,mode=0640][,truncate][,checksums]
                    commands and responses for Wireshark; what is secret in them
                    is there too
-  --seccomp action=none
+  --seccomp action=kill|log|none
+                   for system calls that a TPM does not make: end (as when it is
+                   not given), log and go on, no filter
 
 What it tells:
   --print-capabilities   its features, as JSON

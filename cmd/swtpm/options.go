@@ -177,8 +177,8 @@ func (o *options) findShort(letter string) *option {
 
 // check refuses what does not go together, before anything is opened.
 func (o *options) check() error {
-	if o.seccomp != "" && o.seccomp != "action=none" {
-		return fmt.Errorf("--seccomp %s: this version brings no filter, only action=none: let systemd or the container set one", o.seccomp)
+	if _, _, err := o.filter(); err != nil {
+		return err
 	}
 	if !o.tpm2 {
 		return fmt.Errorf("there is no TPM 1.2 in this version: add --tpm2")

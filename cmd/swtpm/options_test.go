@@ -84,7 +84,7 @@ func TestRefused(t *testing.T) {
 		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --flags startup-clear,startup-state", "one kind"},
 		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --key file=k", "--key"},
 		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --migration-key file=k", "--migration-key"},
-		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --seccomp action=kill", "action=kill"},
+		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --seccomp action=maim", "maim"},
 		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --runas no-such-user", "no-such-user"},
 		{"socket --tpm2 --print-info x", "x"},
 		{"socket --tpm2 --tpmstate dir=DIR --ctrl type=unixio,path=DIR/c --profile name=best", "best"},

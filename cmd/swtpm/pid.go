@@ -6,30 +6,28 @@ import (
 	"syscall"
 )
 
-// writePID writes the process's number where --pid asks, and gives what
-// removes the file again.
-func writePID(value string) (func(), error) {
-	nothing := func() {}
+// writePID writes the process's number where --pid asks, and gives the path of that
+// file, which goes at the end; none where it is not asked for.
+func writePID(value string) (path string, err error) {
 	if value == "" {
-		return nothing, nil
+		return "", nil
 	}
 	p, err := parseParams("pid", value, "file", "fd")
 	if err != nil {
-		return nothing, err
+		return "", err
 	}
 	f, err := pidFile(p)
 	if err != nil {
-		return nothing, err
+		return "", err
 	}
 	defer f.Close()
-	path := p.str("file")
-	if path == "" {
+	if path = p.str("file"); path == "" {
 		path, _ = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
 	}
 	if _, err := fmt.Fprint(f, os.Getpid()); err != nil {
-		return nothing, fmt.Errorf("--pid: %w", err)
+		return "", fmt.Errorf("--pid: %w", err)
 	}
-	return func() { os.Remove(path) }, nil
+	return path, nil
 }
 
 func pidFile(p params) (*os.File, error) {

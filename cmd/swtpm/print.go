@@ -18,6 +18,7 @@ func printVersion() {
 func features() []string {
 	f := []string{
 		"tpm-2.0",
+		"cmdarg-seccomp",
 		"tpm-send-command-header",
 		"flags-opt-startup",
 		"flags-opt-disable-auto-shutdown",

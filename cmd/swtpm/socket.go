@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"os"
 	"os/signal"
 	"syscall"
 
@@ -91,12 +92,25 @@ func serve(o *options) (err error) {
 		cfg.Record = capture.record
 		defer capture.close()
 	}
-	remove, err := writePID(o.pid)
+	pid, err := writePID(o.pid)
 	if err != nil {
 		return err
 	}
-	defer remove()
+	if pid != "" {
+		defer os.Remove(pid)
+	}
 	defer wipe(cfg.Key, cfg.MigrationKey)
+	return o.serveConfined(ctx, s, cfg, start, pid)
+}
+
+// serveConfined gives up what is not needed when all is open, powers the TPM on where
+// the flags ask for it, and serves.
+func (o *options) serveConfined(ctx context.Context, s *swtpm.Server, cfg swtpm.Config, start startup, pid string) (err error) {
+	waits := whoWaits()
+	warnings, err := o.confineTo(cfg.Dir, pid)
+	if err != nil {
+		return err
+	}
 	s.Host = swtpm.NewHost(cfg)
 	defer func() {
 		if e := s.Host.Close(); err == nil {
@@ -106,7 +120,10 @@ func serve(o *options) (err error) {
 	if err := start.run(s.Host); err != nil {
 		return err
 	}
-	ready()
+	for _, w := range warnings {
+		cfg.Log.Warn(w)
+	}
+	waits.tell()
 	return s.Serve(ctx)
 }
 
