@@ -40,15 +40,15 @@ func (p *certifyX509Out) Walk(c *tpm2.Codec) {
 const maxSerial = 20
 
 // certifyX509 is TPM2_CertifyX509 (Part 3, 18.8). As in libtpms, codes have the
-// two handles' numbers the wrong way round. Where it would crash, no signer and
-// one without a Name, the key is none that can sign.
+// two handles' numbers the wrong way round. Where it would crash or fail, no signer
+// and one without a Name, the key is none that can sign.
 func (e *Engine) certifyX509(c *call, in *certifyX509In, out *certifyX509Out) tpm2.RC {
 	key, signer := c.objects[0], c.objects[1]
 	const keyHandle, signHandle = 2, 1
 	if len(in.reserved) != 0 {
 		return tpm2.RCSize.P(1)
 	}
-	if signer == nil || !maySign(signer) || len(signer.Name) == 0 {
+	if signer == nil || !maySign(signer) {
 		return tpm2.RCKey.H(signHandle)
 	}
 	scheme, rc := selectScheme(signer, in.scheme)
@@ -78,6 +78,9 @@ func (e *Engine) certifyX509(c *call, in *certifyX509In, out *certifyX509Out) tp
 		return rc.H(keyHandle)
 	default:
 		return rc.P(3)
+	}
+	if len(signer.Name) == 0 {
+		return tpm2.RCKey.H(signHandle)
 	}
 	names := partial.names
 	serial := signer.Public.NameAlg.Digest(algorithm, names[0], names[1], names[2], info, partial.extensions, signer.Name, key.Name)

@@ -83,6 +83,8 @@ type sent struct {
 	cmd [2][]byte // ours and the oracle's; they differ only in contexts
 	// key decrypts the first parameter of a response.
 	key []byte
+	// turned: altered attributes have turned encryption on or off.
+	turned bool
 }
 
 func (s *step) String() string {
@@ -156,7 +158,9 @@ func (x *sent) reread() {
 		if !ok || len(rest) == 0 {
 			return
 		}
-		x.c.auth.sessions[i].nonceCaller = nonce
+		a := &x.c.auth.sessions[i]
+		a.nonceCaller = nonce
+		x.turned = x.turned || (a.attrs^tpm2.SessionAttributes(rest[0]))&(tpm2.SessionDecrypt|tpm2.SessionEncrypt) != 0
 		_, area, _ = cutSized(rest[1:])
 	}
 }
@@ -346,6 +350,7 @@ func (w *twin) happen(ev event) {
 		w.o.tell(0, 0, 0, 11, 3)
 	case hashMeasure, hashAborted:
 		w.e.HashStart()
+		w.counted = w.counted || w.e.state.orderly == shutdownState
 		w.o.tell(0, 0, 0, 6)
 		w.e.HashData(ev.data)
 		w.o.tell(slices.Concat([]byte{0, 0, 0, 7}, u32(uint32(len(ev.data))), ev.data)...)
