@@ -34,17 +34,20 @@ func TestBackup(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "tpm")
-	spoil := map[string]func(){
-		"lost": func() { _ = os.Remove(path) },
-		"damaged": func() {
+	for _, c := range []struct {
+		name  string
+		spoil func()
+	}{ // in this order: what was damaged stays
+		{"lost", func() { _ = os.Remove(path) }},
+		{"damaged", func() {
 			b, _ := os.ReadFile(path)
 			b[700] ^= 1
 			_ = os.WriteFile(path, b, 0o600)
-		},
-	}
-	for name, f := range spoil {
+		}},
+	} {
+		name := c.name
 		_ = d.Unlock()
-		f()
+		c.spoil()
 		// Who has no lock reads the backup, and changes nothing.
 		_, reader := open(true)
 		if b := load(t, reader); !bytes.Equal(b, sample(1)) || reader.Restored() {
