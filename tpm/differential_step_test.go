@@ -83,7 +83,7 @@ type sent struct {
 	cmd [2][]byte // ours and the oracle's; they differ only in contexts
 	// key decrypts the first parameter of a response.
 	key []byte
-	// turned: altered attributes have turned encryption on or off.
+	// turned: an altered session encrypts or decrypts.
 	turned bool
 }
 
@@ -154,13 +154,16 @@ func (x *sent) reread() {
 		s.plain = b[4+n:]
 	}
 	for i := 0; i < x.c.auth.n && len(area) > 4; i++ {
+		h := tpm2.Handle(binary.BigEndian.Uint32(area))
 		nonce, rest, ok := cutSized(area[4:])
 		if !ok || len(rest) == 0 {
 			return
 		}
 		a := &x.c.auth.sessions[i]
 		a.nonceCaller = nonce
-		x.turned = x.turned || (a.attrs^tpm2.SessionAttributes(rest[0]))&(tpm2.SessionDecrypt|tpm2.SessionEncrypt) != 0
+		const ciphers = tpm2.SessionDecrypt | tpm2.SessionEncrypt
+		attrs := tpm2.SessionAttributes(rest[0])
+		x.turned = x.turned || (a.attrs^attrs)&ciphers != 0 || attrs&ciphers != 0 && h != a.handle
 		_, area, _ = cutSized(rest[1:])
 	}
 }
