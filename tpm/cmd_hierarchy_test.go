@@ -149,3 +149,21 @@ func TestClearRenewsTheOwner(t *testing.T) {
 		t.Errorf("after Clear: %+v", info)
 	}
 }
+
+// TestClearKeepsAllocation: firmware that chooses banks and clears in one boot gets
+// both. In libtpms Clear writes all that is permanent as it is now, and so forgets
+// what PCR_Allocate has chosen for the next boot.
+func TestClearKeepsAllocation(t *testing.T) {
+	r := newRig(t, true)
+	in := &pcrAllocateIn{allocation: tpm2.PCRSelectionList{{Hash: tpm2.AlgSHA1, PCRSelect: tpm2.PCRSelect{Size: 3}}}}
+	body := r.must(tpm2.RCSuccess, tpm2.CCPCRAllocate, []tpm2.Handle{tpm2.RHPlatform}, password(""), tpm2.Marshal(&in.allocation))
+	if len(body) < 5 || body[4] != 1 { // allocationSuccess
+		t.Fatalf("not allocated: %x", body)
+	}
+	r.must(tpm2.RCSuccess, tpm2.CCClear, []tpm2.Handle{tpm2.RHPlatform}, password(""))
+	r.power(r.durable)
+	r.must(tpm2.RCSuccess, tpm2.CCStartup, nil, nil, u16(uint16(tpm2.SUClear)))
+	if s := &r.e.state.pcrs; s.Allocated != s.Next || s.Allocated[0].Bits != (tpm2.PCRSelect{}).Bits {
+		t.Errorf("after Clear and a power cycle the banks are %v", s.Allocated)
+	}
+}
