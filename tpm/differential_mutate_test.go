@@ -70,6 +70,10 @@ func (g *gen) mutate(d *command, b []byte) []byte {
 	return out
 }
 
+// maxParameters is how long parameters become, in bytes: swtpm reads a command of
+// more than 4,096 in two parts, and answers twice.
+const maxParameters = 3000
+
 // resize changes the length of a sized buffer whose size is at byte at.
 func (g *gen) resize(b []byte, at int, content span) []byte {
 	n := content.end - content.at
@@ -81,6 +85,9 @@ func (g *gen) resize(b []byte, at int, content span) []byte {
 	}
 	out := append(bytes.Clone(b[:content.at]), data[:size]...)
 	out = append(out, b[content.end:]...)
+	if len(out) > maxParameters {
+		return b
+	}
 	binary.BigEndian.PutUint16(out[at:], uint16(size))
 	for o := 0; o+2 <= at; o++ { // the structures that hold it
 		v := int(binary.BigEndian.Uint16(b[o:]))
