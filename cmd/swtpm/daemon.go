@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ashlar-cloud/ashlar/internal/confine"
 )
 
 // daemonVariable tells a process that it is the daemon, and on which
@@ -115,27 +117,9 @@ func (w *waiting) tell() {
 	w.parent.Close()
 }
 
-// runAs gives up the rights of the present user for those of another.
+// runAs gives up the rights of the present user for those of another, by name or
+// number. As for swtpm, a number needs no account; the group then has the same.
 func runAs(name string) error {
-	uid, gid, groups, err := account(name)
-	if err != nil {
-		return err
-	}
-	if err := syscall.Setgroups(groups); err != nil {
-		return fmt.Errorf("--runas: the groups of '%s' cannot be taken: %w", name, err)
-	}
-	if err := syscall.Setgid(gid); err != nil {
-		return fmt.Errorf("--runas: the group of '%s' cannot be taken: %w", name, err)
-	}
-	if err := syscall.Setuid(uid); err != nil {
-		return fmt.Errorf("--runas: '%s' cannot be taken: %w", name, err)
-	}
-	return nil
-}
-
-// account finds a user by name or number. As for swtpm, a number needs no account;
-// the group then has the same.
-func account(name string) (uid, gid int, groups []int, err error) {
 	u, err := user.Lookup(name)
 	if err != nil {
 		u, err = user.LookupId(name)
@@ -143,23 +127,13 @@ func account(name string) (uid, gid int, groups []int, err error) {
 	if err != nil {
 		n, err := strconv.ParseUint(name, 10, 31)
 		if err != nil {
-			return 0, 0, nil, fmt.Errorf("--runas: there is no user '%s'", name)
+			return fmt.Errorf("--runas: there is no user '%s'", name)
 		}
-		return int(n), int(n), []int{int(n)}, nil
+		return confine.Account{UID: int(n), GID: int(n), Groups: []int{int(n)}}.Become(name)
 	}
-	uid, err1 := strconv.Atoi(u.Uid)
-	gid, err2 := strconv.Atoi(u.Gid)
-	if err1 != nil || err2 != nil {
-		return 0, 0, nil, fmt.Errorf("--runas: user '%s' has no numbers", name)
-	}
-	ids, err := u.GroupIds()
+	a, err := confine.AccountOf(u)
 	if err != nil {
-		return uid, gid, []int{gid}, nil
+		return err
 	}
-	for _, id := range ids {
-		if n, err := strconv.Atoi(id); err == nil {
-			groups = append(groups, n)
-		}
-	}
-	return uid, gid, groups, nil
+	return a.Become(name)
 }
