@@ -21,7 +21,8 @@ import (
 	"github.com/ashlar-cloud/ashlar/rats"
 	own "github.com/ashlar-cloud/ashlar/tpm2"
 	"github.com/ashlar-cloud/ashlar/verifier"
-	scheme "github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
 )
 
 // emulator starts Debian's swtpm, a TPM that is not ours, on a socket.
@@ -199,14 +200,14 @@ func TestExchange(t *testing.T) {
 	v := verifier.New(signer, verifier.Options{Issuer: "test"})
 
 	out, _, bundle, _ := m.exchange(v, nil)
-	if out.TPM.Verdict != scheme.Valid || out.Result.Status() != rats.TierNone {
-		t.Fatalf("without references: %s, %s: %v", out.TPM.Verdict, out.Result.Status(), out.TPM.Why())
+	if out.Appraisal.Verdict != scheme.Valid || out.Result.Status() != rats.TierNone {
+		t.Fatalf("without references: %s, %s: %v", out.Appraisal.Verdict, out.Result.Status(), out.Appraisal.Why())
 	}
-	ev, err := scheme.ParseBundle(bundle)
+	ev, err := tpm.ParseBundle(bundle)
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := scheme.MakeReferences([]*scheme.Evidence{ev}, time.Now())
+	made, err := tpm.MakeReferences([]*tpm.Evidence{ev}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,13 +218,13 @@ func TestExchange(t *testing.T) {
 
 	out, key, _, nonce := m.exchange(v, refs)
 	if out.Result.Status() != rats.TierAffirming {
-		t.Fatalf("the same boot: %s, %v %v", out.Result.Status(), out.TPM.Vector, out.TPM.Claims)
+		t.Fatalf("the same boot: %s, %v %v", out.Result.Status(), out.Appraisal.Vector, out.Appraisal.Claims)
 	}
 	broker, err := keybroker.Open(filepath.Join(m.dir, "secrets"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := broker.Put("disk", []byte("open sesame"), keybroker.Rule{PolicyID: scheme.ReferencesID(refs)}); err != nil {
+	if err := broker.Put("disk", []byte("open sesame"), keybroker.Rule{PolicyID: tpm.ReferencesID(refs)}); err != nil {
 		t.Fatal(err)
 	}
 	trust := keybroker.Trust{Keys: []*ecdsa.PublicKey{signer.Public()}, Issuer: "test", Nonce: nonce, Now: time.Now()}
@@ -237,9 +238,9 @@ func TestExchange(t *testing.T) {
 
 	m.run("/tmp/evil", "evil")
 	out, _, _, nonce = m.exchange(v, refs)
-	why := strings.Join(out.TPM.Why(), "\n")
-	if out.Result.Status() != rats.TierContraindicated || !strings.Contains(why, "/tmp/evil") || out.TPM.Reason != scheme.ReasonFile {
-		t.Errorf("an unlisted program: %s (%s): %s", out.Result.Status(), out.TPM.Reason, why)
+	why := strings.Join(out.Appraisal.Why(), "\n")
+	if out.Result.Status() != rats.TierContraindicated || !strings.Contains(why, "/tmp/evil") || out.Appraisal.Reason != scheme.ReasonFile {
+		t.Errorf("an unlisted program: %s (%s): %s", out.Result.Status(), out.Appraisal.Reason, why)
 	}
 	trust.Nonce = nonce
 	if _, err := broker.Release("disk", out.EAR, trust); err == nil || !strings.Contains(err.Error(), "/tmp/evil") {

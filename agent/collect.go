@@ -16,9 +16,10 @@ import (
 	"github.com/google/go-tpm/tpm2/transport"
 
 	"github.com/ashlar-cloud/ashlar/identity"
+	"github.com/ashlar-cloud/ashlar/measurement/eventlog"
 	"github.com/ashlar-cloud/ashlar/rats"
 	own "github.com/ashlar-cloud/ashlar/tpm2"
-	scheme "github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
 )
 
 // Where Linux shows what it and the firmware measured.
@@ -75,8 +76,8 @@ func (e *ChallengeError) Error() string { return e.err.Error() }
 func (e *ChallengeError) Unwrap() error { return errors.Unwrap(e.err) }
 
 // Collect gathers Evidence.
-func Collect(t TPM, o Options) (*scheme.Bundle, error) {
-	b := &scheme.Bundle{Format: scheme.BundleFormat, Version: scheme.BundleVersion,
+func Collect(t TPM, o Options) (*tpm.Bundle, error) {
+	b := &tpm.Bundle{Format: tpm.BundleFormat, Version: tpm.BundleVersion,
 		Created: o.Now.UTC().Truncate(time.Second), Nonce: o.Nonce.String()}
 	if o.Key != nil {
 		spki, err := x509.MarshalPKIXPublicKey(o.Key)
@@ -112,18 +113,18 @@ func Collect(t TPM, o Options) (*scheme.Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.Quotes = []scheme.BundleQuote{*q}
+	b.Quotes = []tpm.BundleQuote{*q}
 	return b, o.logs(b)
 }
 
 // logs reads what explains the PCRs, after the quote, so that nothing that the
 // quote covers is missing.
-func (o *Options) logs(b *scheme.Bundle) error {
+func (o *Options) logs(b *tpm.Bundle) error {
 	var err error
-	if b.EventLog, err = readLog(o.EventLog, scheme.MaxEventLog); err != nil {
+	if b.EventLog, err = readLog(o.EventLog, tpm.MaxEventLog); err != nil {
 		return err
 	}
-	if b.IMALog, err = readLog(o.IMALog, scheme.MaxIMALog); err != nil {
+	if b.IMALog, err = readLog(o.IMALog, tpm.MaxIMALog); err != nil {
 		return err
 	}
 	line, err := readLog(o.CommandLine, 4096)
@@ -152,8 +153,8 @@ const attempts = 8
 
 // quote quotes all PCRs of the banks, with the values that were quoted. Where
 // PCR 10 never stands still it is left out, and the IMA log must tell it.
-func quote(t transport.TPM, ak *loaded, data []byte, banks []own.AlgID) (*scheme.BundleQuote, error) {
-	var q *scheme.BundleQuote
+func quote(t transport.TPM, ak *loaded, data []byte, banks []own.AlgID) (*tpm.BundleQuote, error) {
+	var q *tpm.BundleQuote
 	for range attempts {
 		values, sel, err := readPCRs(t, banks)
 		if err != nil {
@@ -168,7 +169,7 @@ func quote(t transport.TPM, ak *loaded, data []byte, banks []own.AlgID) (*scheme
 		if err != nil {
 			return nil, fmt.Errorf("the TPM does not quote: %w", err)
 		}
-		q = &scheme.BundleQuote{Message: rsp.Quoted.Bytes(), Signature: tpm2.Marshal(rsp.Signature), PCRs: values}
+		q = &tpm.BundleQuote{Message: rsp.Quoted.Bytes(), Signature: tpm2.Marshal(rsp.Signature), PCRs: values}
 		var at own.Attest
 		if err := own.Unmarshal(q.Message, &at); err != nil {
 			return nil, fmt.Errorf("the TPM's quote cannot be read: %w", err)
@@ -183,7 +184,7 @@ func quote(t transport.TPM, ak *loaded, data []byte, banks []own.AlgID) (*scheme
 	return q, nil
 }
 
-func digest(values scheme.PCRs, banks []own.AlgID) []byte {
+func digest(values eventlog.PCRs, banks []own.AlgID) []byte {
 	h := own.AlgSHA256.New() // the AK's scheme
 	for _, alg := range banks {
 		for i := range 24 {
@@ -194,8 +195,8 @@ func digest(values scheme.PCRs, banks []own.AlgID) []byte {
 }
 
 // readPCRs reads every PCR of the banks; a TPM gives at most 8 at a time.
-func readPCRs(t transport.TPM, banks []own.AlgID) (scheme.PCRs, tpm2.TPMLPCRSelection, error) {
-	values, all := scheme.PCRs{}, tpm2.TPMLPCRSelection{}
+func readPCRs(t transport.TPM, banks []own.AlgID) (eventlog.PCRs, tpm2.TPMLPCRSelection, error) {
+	values, all := eventlog.PCRs{}, tpm2.TPMLPCRSelection{}
 	for _, alg := range banks {
 		values[alg] = map[int][]byte{}
 		for base := 0; base < 24; base += 8 {

@@ -10,8 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ashlar-cloud/ashlar/measurement/eventlog"
 	"github.com/ashlar-cloud/ashlar/rats"
 	"github.com/ashlar-cloud/ashlar/verifier"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
 )
 
@@ -21,7 +23,7 @@ type committedBoot struct {
 	Nonce   string
 	Verdict string // "reference" for the boot that the reference values are from
 	Reasons []string
-	PCRs    tpm.PCRs
+	PCRs    eventlog.PCRs
 }
 
 // guestStory is one guest of testdata/guests: its boots, its key, its reference values.
@@ -89,18 +91,18 @@ func TestCommittedGuests(t *testing.T) {
 			out := s.appraiseBoot(t, b, guestFile(t, device, b.Bundle))
 			status := out.Result.Status().String()
 			if b.Verdict == "reference" {
-				if out.TPM.Verdict != tpm.Valid {
-					t.Errorf("%s: %s: %v", b.Bundle, out.TPM.Verdict, out.TPM.Why())
+				if out.Appraisal.Verdict != scheme.Valid {
+					t.Errorf("%s: %s: %v", b.Bundle, out.Appraisal.Verdict, out.Appraisal.Why())
 				}
 			} else if status != b.Verdict {
-				t.Errorf("%s: %s, want %s: %v", b.Bundle, status, b.Verdict, out.TPM.Why())
+				t.Errorf("%s: %s, want %s: %v", b.Bundle, status, b.Verdict, out.Appraisal.Why())
 			}
-			if !slices.Equal(out.TPM.Why(), b.Reasons) {
-				t.Errorf("%s: reasons %q, want %q", b.Bundle, out.TPM.Why(), b.Reasons)
+			if !slices.Equal(out.Appraisal.Why(), b.Reasons) {
+				t.Errorf("%s: reasons %q, want %q", b.Bundle, out.Appraisal.Why(), b.Reasons)
 			}
 			for alg, bank := range b.PCRs {
 				for i, want := range bank {
-					if got := out.TPM.PCRs[alg][i]; !slices.Equal(got, want) {
+					if got := out.Appraisal.PCRs[alg][i]; !slices.Equal(got, want) {
 						t.Errorf("%s: %v PCR %d is %x, want %x", b.Bundle, alg, i, got, want)
 					}
 				}
@@ -134,7 +136,7 @@ func TestCommittedGuestsForged(t *testing.T) {
 				t.Fatal(err)
 			}
 			out := s.appraiseBoot(t, affirmed, forged)
-			if why := out.TPM.Why(); out.Result.Status() == rats.TierAffirming || len(why) == 0 || strings.Contains(why[0], "\n") {
+			if why := out.Appraisal.Why(); out.Result.Status() == rats.TierAffirming || len(why) == 0 || strings.Contains(why[0], "\n") {
 				t.Errorf("forged %s: %v: %q", name, out.Result.Status(), why)
 			}
 		}

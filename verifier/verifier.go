@@ -14,7 +14,7 @@ import (
 
 	"github.com/ashlar-cloud/ashlar/identity"
 	"github.com/ashlar-cloud/ashlar/rats"
-	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 )
 
 // Defaults of Options.
@@ -22,8 +22,7 @@ const (
 	DefaultLifetime  = 5 * time.Minute
 	DefaultIssuer    = "ashlar"
 	developer        = "https://github.com/ashlar-cloud/ashlar"
-	submodule        = "tpm" // name of the one submodule of a TPM's result
-	maxClaimsWritten = 1000  // claims in an EAR; failures come first
+	maxClaimsWritten = 1000 // claims in an EAR; failures come first
 	maxClaimsBytes   = 512 << 10
 	maxClaimText     = 1024 // bytes of one text in a claim
 	minNonce         = 8    // bytes (RFC 9711, 4.1)
@@ -76,8 +75,8 @@ type Outcome struct {
 	// EAR is the signed Attestation Result, a compact JWT.
 	EAR    string
 	Result *rats.AttestationResult
-	// TPM is the appraisal in full: every measurement, every fact.
-	TPM *tpm.Result
+	// Appraisal has everything: each measurement, each fact.
+	Appraisal *scheme.Result
 }
 
 // Appraise examines Evidence in the light of Endorsements and Reference Values.
@@ -85,38 +84,47 @@ type Outcome struct {
 // keeps the Verifier from appraising: a type that it does not know, or
 // endorsements and reference values of its own that cannot be read.
 func (v *Verifier) Appraise(e rats.Evidence, ends []rats.Endorsement, refs []rats.ReferenceValue, s Session) (*Outcome, error) {
-	if e.Type != rats.TypeTPMEvidence {
-		return nil, fmt.Errorf("evidence of type %q is not one that is appraised here", e.Type)
+	kind := kindOf(e.Type)
+	if kind == nil {
+		return nil, fmt.Errorf("evidence of type %.80q is not one that is appraised here", e.Type)
 	}
 	if len(s.Nonce) < minNonce || len(s.Nonce) > rats.MaxNonce {
 		return nil, fmt.Errorf("a nonce of %d bytes: %d to %d are needed to know the evidence fresh", len(s.Nonce), minNonce, rats.MaxNonce)
 	}
-	in := &tpm.Input{Files: []tpm.File{{Name: "evidence", Data: e.Data}}, Challenge: s.Challenge,
+	in := &scheme.Input{Files: []scheme.File{{Name: "evidence", Data: e.Data}}, Challenge: s.Challenge,
 		Nonce: s.Nonce, HasNonce: true, Time: s.Now}
 	for i, end := range ends {
-		in.Endorsements = append(in.Endorsements, tpm.File{Name: fmt.Sprintf("endorsement %d", i+1), Data: end.Data})
-	}
-	if err := in.CheckEndorsements(); err != nil {
-		return nil, err
+		in.Endorsements = append(in.Endorsements, scheme.File{Name: fmt.Sprintf("endorsement %d", i+1), Data: end.Data})
 	}
 	switch {
 	case len(refs) > 1:
 		return nil, errors.New("more than one set of reference values: give one that was made of several boots")
 	case len(refs) == 1:
-		if _, err := tpm.ParseReferences(refs[0].Data); err != nil {
-			return nil, err
-		}
-		in.References = &tpm.File{Name: "reference values", Data: refs[0].Data}
+		in.References = &scheme.File{Name: "reference values", Data: refs[0].Data}
 	}
-	res, err := in.Appraise(tpm.KindQuote)
+	if err := kind.CheckOwn(in); err != nil {
+		return nil, err
+	}
+	res, err := kind.Appraise(in)
 	if err != nil {
 		return nil, err
 	}
-	return v.Issue(res, s.Nonce, s.Now)
+	return v.Issue(kind, res, s.Nonce, s.Now)
 }
 
-// Issue writes and signs the Attestation Result for an appraisal.
-func (v *Verifier) Issue(res *tpm.Result, nonce rats.Nonce, now time.Time) (*Outcome, error) {
+func kindOf(t rats.MediaType) *scheme.Kind {
+	kinds := Kinds()
+	for i := range kinds {
+		if kinds[i].Type == t && t != "" {
+			return &kinds[i]
+		}
+	}
+	return nil
+}
+
+// Issue writes and signs the Attestation Result for an appraisal of a kind, which
+// names the one submodule.
+func (v *Verifier) Issue(kind *scheme.Kind, res *scheme.Result, nonce rats.Nonce, now time.Time) (*Outcome, error) {
 	id := make([]byte, 16)
 	if _, err := rand.Read(id); err != nil {
 		return nil, fmt.Errorf("cannot draw an ID: %w", err)
@@ -126,7 +134,7 @@ func (v *Verifier) Issue(res *tpm.Result, nonce rats.Nonce, now time.Time) (*Out
 		Profile: rats.ProfileDeployed, Issuer: v.Issuer, ID: base64.RawURLEncoding.EncodeToString(id),
 		IssuedAt: now, Expires: now.Add(v.Lifetime), Nonce: nonce,
 		Verifier: rats.VerifierID{Developer: developer, Build: v.Build},
-		Submods: map[string]rats.Appraisal{submodule: {
+		Submods: map[string]rats.Appraisal{kind.Name: {
 			Status: res.Status, Vector: res.Vector, PolicyIDs: res.PolicyIDs,
 			AttesterKey: res.AttesterKey, Claims: written(res.Claims),
 		}},
@@ -135,7 +143,7 @@ func (v *Verifier) Issue(res *tpm.Result, nonce rats.Nonce, now time.Time) (*Out
 	if err != nil {
 		return nil, err
 	}
-	return &Outcome{EAR: ear, Result: r, TPM: res}, nil
+	return &Outcome{EAR: ear, Result: r, Appraisal: res}, nil
 }
 
 // written keeps a result to a size that every relying party takes: failures

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ashlar-cloud/ashlar/rats"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
 )
 
@@ -38,7 +39,7 @@ func TestRefusalIsAResult(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		failed := r.Submods[submodule].Failed()
+		failed := r.Submods[tpm.KindQuote].Failed()
 		if r.Status() != rats.TierContraindicated || len(failed) == 0 || failed[0].Why == "" {
 			t.Errorf("%q: %s without a reason: %v", data, r.Status(), failed)
 		}
@@ -76,16 +77,16 @@ func TestOwnMistakes(t *testing.T) {
 
 // TestManyClaims keeps a result to its limit without losing failures.
 func TestManyClaims(t *testing.T) {
-	res := &tpm.Result{Verdict: tpm.Invalid, Status: rats.TierContraindicated}
+	res := &scheme.Result{Verdict: scheme.Invalid, Status: rats.TierContraindicated}
 	for i := range 3 * maxClaimsWritten {
 		res.Claims = append(res.Claims, rats.Claim{Name: fmt.Sprint(i), Status: rats.Holds})
 	}
 	res.Claims = append(res.Claims, rats.Claim{Name: "the one", Status: rats.Fails, Why: "it fails"})
-	out, err := newVerifier(t).Issue(res, rats.Nonce("a nonce"), time.Now())
+	out, err := newVerifier(t).Issue(FindKind(tpm.KindQuote), res, rats.Nonce("a nonce"), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := out.Result.Submods[submodule]
+	a := out.Result.Submods[tpm.KindQuote]
 	if len(a.Claims) != maxClaimsWritten || len(a.Failed()) != 1 {
 		t.Errorf("%d claims, %d failures", len(a.Claims), len(a.Failed()))
 	}
@@ -94,15 +95,15 @@ func TestManyClaims(t *testing.T) {
 // TestLongClaims wants a result even of evidence whose every event has a text as
 // long as a log allows, of characters that JSON escapes.
 func TestLongClaims(t *testing.T) {
-	res := &tpm.Result{Verdict: tpm.Invalid, Status: rats.TierContraindicated}
+	res := &scheme.Result{Verdict: scheme.Invalid, Status: rats.TierContraindicated}
 	for range 500 {
 		res.Claims = append(res.Claims, rats.Claim{Name: "event", Status: rats.Fails, Found: strings.Repeat("<\xff", 4096), Why: strings.Repeat("\x00&é", 4096)})
 	}
-	out, err := newVerifier(t).Issue(res, rats.Nonce("a long nonce"), time.Now())
+	out, err := newVerifier(t).Issue(FindKind(tpm.KindQuote), res, rats.Nonce("a long nonce"), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(out.Result.Submods[submodule].Failed()); n < 10 {
+	if n := len(out.Result.Submods[tpm.KindQuote].Failed()); n < 10 {
 		t.Errorf("%d failures are left", n)
 	}
 }

@@ -12,8 +12,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ashlar-cloud/ashlar/identity"
+	"github.com/ashlar-cloud/ashlar/measurement/eventlog"
 	"github.com/ashlar-cloud/ashlar/rats"
 	"github.com/ashlar-cloud/ashlar/verifier"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
 )
 
@@ -32,12 +34,7 @@ func newAppraiseCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "appraise KIND FILE...",
 		Short: "Examine evidence and say whether it holds, and if not, why",
-		Long: `Appraises evidence of a KIND:
-
-  tpm-quote  a TPM 2.0 quote with what belongs to it
-  eventlog   a TCG event log by itself
-  ima        an IMA log by itself
-
+		Long: "Appraises evidence of a KIND:\n\n" + kindTable() + `
 For tpm-quote the FILEs are a bundle of "ashlar evidence collect", or what tpm2_quote
 wrote: the message, then the signature, then if you like the PCR values, the event
 log, the IMA log and the key. What each file is follows from its content. Evidence of
@@ -68,7 +65,7 @@ Exit code 0: it holds. 1: it is refused, or cannot be judged, with the reason.
 			if len(args) < 2 {
 				return fmt.Errorf("name a kind (%s) and at least one file", kindList())
 			}
-			if !slices.Contains(tpm.Kinds(), tpm.Kind(args[0])) {
+			if verifier.FindKind(args[0]) == nil {
 				return fmt.Errorf("there is no kind %q: choose one of %s", args[0], kindList())
 			}
 			return nil
@@ -104,10 +101,19 @@ func (o *appraiseOptions) flags(cmd *cobra.Command) {
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "list each measurement, and whether its text is proved or only stated")
 }
 
+// kindTable lists the kinds with their titles.
+func kindTable() string {
+	var b strings.Builder
+	for _, k := range verifier.Kinds() {
+		fmt.Fprintf(&b, "  %-12s %s\n", k.Name, k.Title)
+	}
+	return b.String()
+}
+
 func kindList() string {
 	var names []string
-	for _, k := range tpm.Kinds() {
-		names = append(names, string(k))
+	for _, k := range verifier.Kinds() {
+		names = append(names, k.Name)
 	}
 	return strings.Join(names, ", ")
 }
@@ -116,7 +122,7 @@ func runAppraise(cmd *cobra.Command, args []string, o *appraiseOptions) error {
 	if (o.ear == "") != (o.signingKey == "") {
 		return fmt.Errorf("--ear and --signing-key go together")
 	}
-	kind := tpm.Kind(args[0])
+	kind := verifier.FindKind(args[0])
 	if err := fitting(cmd, kind); err != nil {
 		return err
 	}
@@ -124,12 +130,12 @@ func runAppraise(cmd *cobra.Command, args []string, o *appraiseOptions) error {
 	if err != nil {
 		return err
 	}
-	res, err := in.Appraise(kind)
+	res, err := kind.Appraise(in)
 	if err != nil {
 		return err
 	}
 	if o.ear != "" {
-		if err := o.writeEAR(res, in); err != nil {
+		if err := o.writeEAR(kind, res, in); err != nil {
 			return err
 		}
 	}
@@ -140,7 +146,7 @@ func runAppraise(cmd *cobra.Command, args []string, o *appraiseOptions) error {
 	} else if err := printAppraisal(cmd.OutOrStdout(), res, o.verbose); err != nil {
 		return err
 	}
-	if res.Verdict != tpm.Valid {
+	if res.Verdict != scheme.Valid {
 		return refuse(res.Why()...)
 	}
 	if o.affirm && res.Status != rats.TierAffirming {
@@ -149,23 +155,24 @@ func runAppraise(cmd *cobra.Command, args []string, o *appraiseOptions) error {
 	return nil
 }
 
-// fitting refuses flags that mean nothing for a log by itself: what was asked for
-// must not be left out in silence.
-func fitting(cmd *cobra.Command, kind tpm.Kind) error {
-	if kind == tpm.KindQuote {
-		return nil
-	}
-	for _, name := range []string{"key", "eventlog", "ima", "challenge", "affirm", "ear", "refvalues"} {
-		if cmd.Flags().Changed(name) && !(name == "refvalues" && kind == tpm.KindIMA) {
-			return fmt.Errorf("--%s goes with %s: a log by itself proves nothing of that", name, tpm.KindQuote)
+// fitting refuses flags that mean nothing for a kind: what was asked for must not
+// be left out in silence.
+func fitting(cmd *cobra.Command, kind *scheme.Kind) error {
+	for name, part := range map[string]scheme.Takes{
+		"nonce": scheme.TakesNonce, "affirm": scheme.TakesNonce, "ear": scheme.TakesNonce, "key": scheme.TakesKey,
+		"refvalues": scheme.TakesReferences, "challenge": scheme.TakesChallenge,
+		"eventlog": scheme.TakesLogs, "ima": scheme.TakesLogs,
+	} {
+		if cmd.Flags().Changed(name) && !kind.Takes.Has(part) {
+			return fmt.Errorf("--%s does not go with kind %s, which proves nothing of that: leave it out", name, kind.Name)
 		}
 	}
 	return nil
 }
 
 // input reads every file that the command line names.
-func (o *appraiseOptions) input(cmd *cobra.Command, kind tpm.Kind, files []string) (*tpm.Input, error) {
-	in := &tpm.Input{Time: time.Now(), HasNonce: cmd.Flags().Changed("nonce")}
+func (o *appraiseOptions) input(cmd *cobra.Command, kind *scheme.Kind, files []string) (*scheme.Input, error) {
+	in := &scheme.Input{Time: time.Now(), HasNonce: cmd.Flags().Changed("nonce")}
 	var err error
 	if in.Nonce, err = rats.ParseNonce(o.nonce); err != nil {
 		return nil, err
@@ -175,30 +182,30 @@ func (o *appraiseOptions) input(cmd *cobra.Command, kind tpm.Kind, files []strin
 			return nil, fmt.Errorf("--at %q is no time: write it like 2026-11-21T12:00:00Z", o.at)
 		}
 	}
-	add := func(list *[]tpm.File, role tpm.Role, names ...string) {
+	add := func(list *[]scheme.File, role scheme.Role, names ...string) {
 		for _, name := range names {
 			if name == "" || err != nil {
 				continue
 			}
 			var b []byte
 			if b, err = readInput(cmd, name, maxEvidenceFile); err == nil {
-				*list = append(*list, tpm.File{Name: name, Role: role, Data: b})
+				*list = append(*list, scheme.File{Name: name, Role: role, Data: b})
 			}
 		}
 	}
-	add(&in.Files, tpm.RoleAuto, files...)
-	if kind == tpm.KindQuote {
+	add(&in.Files, scheme.RoleAuto, files...)
+	if kind.Takes.Has(scheme.TakesLogs) {
 		add(&in.Files, tpm.RolePCRs, o.pcrs)
 	} else {
-		add(&in.Endorsements, tpm.RoleAuto, o.pcrs)
+		add(&in.Endorsements, scheme.RoleAuto, o.pcrs)
 	}
 	add(&in.Files, tpm.RoleEventLog, o.eventlog)
 	add(&in.Files, tpm.RoleIMA, o.ima...)
-	add(&in.Endorsements, tpm.RoleAuto, o.endorsements...)
-	var key, refs, state []tpm.File
+	add(&in.Endorsements, scheme.RoleAuto, o.endorsements...)
+	var key, refs, state []scheme.File
 	add(&key, tpm.RoleKey, o.key)
-	add(&refs, tpm.RoleAuto, o.refvalues)
-	add(&state, tpm.RoleAuto, o.challenge)
+	add(&refs, scheme.RoleAuto, o.refvalues)
+	add(&state, scheme.RoleAuto, o.challenge)
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +222,7 @@ func (o *appraiseOptions) input(cmd *cobra.Command, kind tpm.Kind, files []strin
 }
 
 // useChallenge takes the challenge, and its nonce unless one was given.
-func (o *appraiseOptions) useChallenge(in *tpm.Input, f tpm.File) error {
+func (o *appraiseOptions) useChallenge(in *scheme.Input, f scheme.File) error {
 	c, nonce, err := identity.ParseChallengeState(f.Data, in.Time)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.Name, err)
@@ -227,7 +234,7 @@ func (o *appraiseOptions) useChallenge(in *tpm.Input, f tpm.File) error {
 	return nil
 }
 
-func (o *appraiseOptions) writeEAR(res *tpm.Result, in *tpm.Input) error {
+func (o *appraiseOptions) writeEAR(kind *scheme.Kind, res *scheme.Result, in *scheme.Input) error {
 	key, err := signingKey(o.signingKey)
 	if err != nil {
 		return err
@@ -237,7 +244,7 @@ func (o *appraiseOptions) writeEAR(res *tpm.Result, in *tpm.Input) error {
 		return err
 	}
 	v := verifier.New(signer, verifier.Options{Issuer: o.issuer, Build: build().Version})
-	out, err := v.Issue(res, in.Nonce, in.Time)
+	out, err := v.Issue(kind, res, in.Nonce, in.Time)
 	if err != nil {
 		return err
 	}
@@ -287,23 +294,23 @@ func writeKeyPair(k *ecdsa.PrivateKey, private, public string) error {
 
 // appraisal is the output for machines.
 type appraisal struct {
-	Kind    string       `json:"kind"`
-	Verdict tpm.Verdict  `json:"verdict"`
-	Expect  tpm.Verdict  `json:"expect"` // the verdict, under the name that test lists use
-	Reason  *tpm.Reason  `json:"reason"`
-	Reasons []string     `json:"reasons"`
-	Facts   tpm.Facts    `json:"facts"`
-	Status  rats.Tier    `json:"status"`
-	Vector  rats.Vector  `json:"trustworthinessVector"`
-	Claims  []rats.Claim `json:"claims"`
-	PCRs    tpm.PCRs     `json:"pcrs"`
+	Kind    string         `json:"kind"`
+	Verdict scheme.Verdict `json:"verdict"`
+	Expect  scheme.Verdict `json:"expect"` // the verdict, under the name that test lists use
+	Reason  *scheme.Reason `json:"reason"`
+	Reasons []string       `json:"reasons"`
+	Facts   scheme.Facts   `json:"facts"`
+	Status  rats.Tier      `json:"status"`
+	Vector  rats.Vector    `json:"trustworthinessVector"`
+	Claims  []rats.Claim   `json:"claims"`
+	PCRs    eventlog.PCRs  `json:"pcrs"`
 
-	Measurements []tpm.Measurement `json:"measurements"`
+	Measurements []scheme.Measurement `json:"measurements"`
 }
 
-func appraisalJSON(kind string, r *tpm.Result) appraisal {
+func appraisalJSON(kind string, r *scheme.Result) appraisal {
 	a := appraisal{Kind: kind, Verdict: r.Verdict, Expect: r.Verdict, Reasons: append([]string{}, r.Why()...), Facts: r.Facts,
-		Status: r.Status, Vector: r.Vector, Claims: r.Claims, PCRs: r.PCRs, Measurements: append([]tpm.Measurement{}, r.Measurements...)}
+		Status: r.Status, Vector: r.Vector, Claims: r.Claims, PCRs: r.PCRs, Measurements: append([]scheme.Measurement{}, r.Measurements...)}
 	if r.Reason != "" {
 		a.Reason = &r.Reason
 	}
@@ -311,7 +318,7 @@ func appraisalJSON(kind string, r *tpm.Result) appraisal {
 }
 
 // printAppraisal writes the verdict and the claims for people.
-func printAppraisal(w io.Writer, r *tpm.Result, verbose bool) error {
+func printAppraisal(w io.Writer, r *scheme.Result, verbose bool) error {
 	var b strings.Builder
 	for _, c := range r.Claims {
 		mark := map[rats.ClaimStatus]string{rats.Holds: "holds", rats.Fails: "FAILS", rats.Unchecked: "open"}[c.Status]

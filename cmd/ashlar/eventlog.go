@@ -13,6 +13,7 @@ import (
 
 	"github.com/ashlar-cloud/ashlar/measurement/eventlog"
 	"github.com/ashlar-cloud/ashlar/tpm2"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
 )
 
@@ -65,9 +66,9 @@ type eventJSON struct {
 }
 
 type eventlogJSON struct {
-	Verdict  tpm.Verdict        `json:"verdict"`
+	Verdict  scheme.Verdict     `json:"verdict"`
 	Reasons  []string           `json:"reasons"`
-	Facts    tpm.Facts          `json:"facts"`
+	Facts    scheme.Facts       `json:"facts"`
 	Secure   *bool              `json:"secureBoot"` // null where the log does not prove it
 	Findings []eventlog.Finding `json:"findings"`
 	Events   []eventJSON        `json:"events"`
@@ -94,12 +95,12 @@ func runEventlog(cmd *cobra.Command, path string, o eventlogOptions) error {
 	if o.json {
 		err = eventlogToJSON(cmd.OutOrStdout(), l, result)
 	} else if len(l.Events) > 0 {
-		err = printEventlog(cmd.OutOrStdout(), l, alg, o, len(recorded) > 0 && result.Verdict == tpm.Valid)
+		err = printEventlog(cmd.OutOrStdout(), l, alg, o, len(recorded) > 0 && result.Verdict == scheme.Valid)
 	}
 	if err != nil {
 		return err
 	}
-	if result.Verdict != tpm.Valid {
+	if result.Verdict != scheme.Valid {
 		return refuse(result.Why()...)
 	}
 	return nil
@@ -191,7 +192,7 @@ func printEventlog(out io.Writer, l *eventlog.Log, alg tpm2.AlgID, o eventlogOpt
 	return nil
 }
 
-func eventlogToJSON(out io.Writer, l *eventlog.Log, result *tpm.Result) error {
+func eventlogToJSON(out io.Writer, l *eventlog.Log, result *scheme.Result) error {
 	o := eventlogJSON{Verdict: result.Verdict, Reasons: append([]string{}, result.Why()...), Facts: result.Facts,
 		Findings: append([]eventlog.Finding{}, l.Check()...), Events: []eventJSON{}}
 	if on, stated := l.SecureBoot(); stated {

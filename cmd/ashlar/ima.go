@@ -12,8 +12,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ashlar-cloud/ashlar/measurement/eventlog"
 	"github.com/ashlar-cloud/ashlar/measurement/ima"
 	"github.com/ashlar-cloud/ashlar/tpm2"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
 )
 
@@ -66,9 +68,9 @@ type imaEntryJSON struct {
 }
 
 type imaJSON struct {
-	Verdict tpm.Verdict    `json:"verdict"`
+	Verdict scheme.Verdict `json:"verdict"`
 	Reasons []string       `json:"reasons"`
-	Facts   tpm.Facts      `json:"facts"`
+	Facts   scheme.Facts   `json:"facts"`
 	Entries []imaEntryJSON `json:"entries,omitempty"`
 }
 
@@ -102,20 +104,20 @@ func runIMA(cmd *cobra.Command, path string, o imaOptions) error {
 	if err := writeIMA(cmd.OutOrStdout(), l, recorded, result, o); err != nil {
 		return err
 	}
-	if result.Verdict != tpm.Valid {
+	if result.Verdict != scheme.Valid {
 		return refuse(result.Why()...)
 	}
 	return nil
 }
 
-func writeIMA(out io.Writer, l *ima.Log, recorded tpm.PCRs, result *tpm.Result, o imaOptions) error {
+func writeIMA(out io.Writer, l *ima.Log, recorded eventlog.PCRs, result *scheme.Result, o imaOptions) error {
 	switch {
 	case o.json:
 		return imaToJSON(out, l, result, o)
 	case l == nil:
 		return nil
 	case o.learn:
-		if result.Verdict != tpm.Valid {
+		if result.Verdict != scheme.Valid {
 			return nil // never make reference values from a log that does not hold
 		}
 		var p ima.Policy
@@ -125,7 +127,7 @@ func writeIMA(out io.Writer, l *ima.Log, recorded tpm.PCRs, result *tpm.Result, 
 	return printIMA(out, l, recorded, o)
 }
 
-func printIMA(out io.Writer, l *ima.Log, recorded tpm.PCRs, o imaOptions) error {
+func printIMA(out io.Writer, l *ima.Log, recorded eventlog.PCRs, o imaOptions) error {
 	h := l.CheckHashes()
 	fmt.Fprintf(out, "%s IMA log, %d entries (%s), violations: %d, ", l.Format, len(l.Entries), templateList(l), h.Violations)
 	switch {
@@ -179,7 +181,7 @@ func templateList(l *ima.Log) string {
 	return strings.Join(list, ", ")
 }
 
-func imaToJSON(out io.Writer, l *ima.Log, result *tpm.Result, o imaOptions) error {
+func imaToJSON(out io.Writer, l *ima.Log, result *scheme.Result, o imaOptions) error {
 	j := imaJSON{Verdict: result.Verdict, Reasons: append([]string{}, result.Why()...), Facts: result.Facts}
 	if l != nil && !o.summary {
 		for i := range l.Entries {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ashlar-cloud/ashlar/measurement/eventlog"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
 )
@@ -20,7 +21,7 @@ const maxPCRFile = 64 << 20
 const numPCRs = 24
 
 // recordedPCRs reads the file of --pcrs; no name gives no values.
-func recordedPCRs(cmd *cobra.Command, path string) (tpm.PCRs, error) {
+func recordedPCRs(cmd *cobra.Command, path string) (eventlog.PCRs, error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -45,10 +46,10 @@ func recordedPCRs(cmd *cobra.Command, path string) (tpm.PCRs, error) {
 
 // parsePCRText reads PCR values in text: as tpm2_pcrread prints them, or as
 // JSON, {"sha256": {"0": "hex"}}. ok is false where raw is neither.
-func parsePCRText(raw []byte) (p tpm.PCRs, ok bool, err error) {
+func parsePCRText(raw []byte) (p eventlog.PCRs, ok bool, err error) {
 	var object map[string]map[string]string
 	if json.Unmarshal(raw, &object) == nil && len(object) > 0 {
-		p = tpm.PCRs{}
+		p = eventlog.PCRs{}
 		for bank, values := range object {
 			for index, value := range values {
 				if err := setPCR(p, bank, index, value); err != nil {
@@ -64,7 +65,7 @@ func parsePCRText(raw []byte) (p tpm.PCRs, ok bool, err error) {
 	} else if _, known := tpm2.ParseAlg(first); !known {
 		return nil, false, nil
 	}
-	p = tpm.PCRs{}
+	p = eventlog.PCRs{}
 	bank := ""
 	for n, line := range lines {
 		index, value, found := strings.Cut(line, ":")
@@ -82,7 +83,7 @@ func parsePCRText(raw []byte) (p tpm.PCRs, ok bool, err error) {
 	return p, true, nil
 }
 
-func setPCR(p tpm.PCRs, bank, index, value string) error {
+func setPCR(p eventlog.PCRs, bank, index, value string) error {
 	alg, ok := tpm2.ParseAlg(bank)
 	if !ok {
 		return fmt.Errorf("%q is no bank of PCRs", bank)

@@ -11,6 +11,7 @@ import (
 	"github.com/ashlar-cloud/ashlar/measurement/eventlog"
 	"github.com/ashlar-cloud/ashlar/rats"
 	"github.com/ashlar-cloud/ashlar/tpm2"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 )
 
 // Request is what an appraisal works with.
@@ -37,7 +38,7 @@ type Request struct {
 // appraisal is one run of Appraise.
 type appraisal struct {
 	Request
-	*Result
+	*scheme.Result
 	ev       *Evidence
 	ak       *identity.Key
 	endorsed bool // the AK is known good, or certified
@@ -50,15 +51,15 @@ type appraisal struct {
 	ima        *imaView
 	imaUsed    int // IMA entries that the quote covers, -1 if unknown
 	tries      int // of solveDigest
-	missing    []Measurement
+	missing    []scheme.Measurement
 }
 
 // Appraise examines Evidence. It always gives a result: Evidence that cannot be
 // decoded is invalid.
-func Appraise(req Request) *Result {
-	a := &appraisal{Request: req, Result: newResult(), ev: req.Evidence, imaUsed: -1}
+func Appraise(req Request) *scheme.Result {
+	a := &appraisal{Request: req, Result: scheme.NewResult(), ev: req.Evidence, imaUsed: -1}
 	if len(a.ev.Quotes) == 0 {
-		return malformed("quote", errors.New("there is no quote in the evidence"))
+		return scheme.Malformed("quote", errors.New("there is no quote in the evidence"))
 	}
 	if !a.decode() {
 		a.finish()
@@ -82,7 +83,7 @@ func (a *appraisal) decode() bool {
 		q := &a.ev.Quotes[i]
 		attest, err := parseQuote(q.Message)
 		if err != nil {
-			a.broken(ReasonMalformed, a.name(i, "quote"), err)
+			a.Break(scheme.ReasonMalformed, a.name(i, "quote"), err)
 			return false
 		}
 		order := selected(attest.Quote.Select)
@@ -92,7 +93,7 @@ func (a *appraisal) decode() bool {
 				p, err = parseRawPCRs(q.rawPCRs, order)
 			}
 			if err != nil {
-				a.broken(ReasonMalformed, a.name(i, "PCR values"), err)
+				a.Break(scheme.ReasonMalformed, a.name(i, "PCR values"), err)
 				return false
 			}
 			q.PCRs = p
@@ -141,7 +142,7 @@ func (a *appraisal) chooseKey() {
 	case a.Key != nil:
 		a.ak, a.endorsed = a.Key, true
 		if a.ev.AK != nil && !a.ev.AK.Equal(a.Key) {
-			a.fail(ReasonWrongKey, rats.InstanceIdentity, rats.InstanceUnknown, rats.Claim{Name: "attestation key",
+			a.Fail(scheme.ReasonWrongKey, rats.InstanceIdentity, rats.InstanceUnknown, rats.Claim{Name: "attestation key",
 				Why: "the evidence is from another attestation key than the one that was given"})
 		}
 	case a.ev.AK != nil:
@@ -213,7 +214,7 @@ func (a *appraisal) readLogs() {
 	if len(a.ev.EventLog) > 0 {
 		l, err := eventlog.Parse(a.ev.EventLog)
 		if err != nil {
-			a.fail(ReasonMalformed, rats.Executables, rats.CryptoFailed, rats.Claim{Name: "event log", Why: sentence(err)})
+			a.Fail(scheme.ReasonMalformed, rats.Executables, rats.CryptoFailed, rats.Claim{Name: "event log", Why: err.Error()})
 		} else {
 			a.log, a.banks = l, l.Replay()
 			a.Facts["log"] = logFacts(l, a.banks)
@@ -222,7 +223,7 @@ func (a *appraisal) readLogs() {
 	if len(a.ev.IMALog) > 0 {
 		v, err := parseIMA(a.ev.IMALog)
 		if err != nil {
-			a.fail(ReasonMalformed, rats.Executables, rats.CryptoFailed, rats.Claim{Name: "IMA log", Why: sentence(err)})
+			a.Fail(scheme.ReasonMalformed, rats.Executables, rats.CryptoFailed, rats.Claim{Name: "IMA log", Why: err.Error()})
 			return
 		}
 		a.ima = v
@@ -233,4 +234,9 @@ func (a *appraisal) readLogs() {
 			a.Facts["ima_entries_before"] = v.len()
 		}
 	}
+}
+
+// finish wants the key known, the boot approved and the programs, too.
+func (a *appraisal) finish() {
+	a.Finish(rats.InstanceIdentity, rats.Configuration, rats.Executables)
 }

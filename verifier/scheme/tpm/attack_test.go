@@ -17,8 +17,10 @@ import (
 	"time"
 
 	"github.com/ashlar-cloud/ashlar/identity"
+	"github.com/ashlar-cloud/ashlar/measurement/eventlog"
 	"github.com/ashlar-cloud/ashlar/rats"
 	"github.com/ashlar-cloud/ashlar/tpm2"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 )
 
 // entry measures raw fields under a template's name, and extends all banks.
@@ -48,11 +50,11 @@ func TestRenamedTemplate(t *testing.T) {
 	for _, template := range []string{"ima-sig", "sig|n-ng|d-ngv2"} {
 		bad := booted(t, "p256", bankSHA256)
 		bad.entry(template, evil, "/bin/x\x00", "\x03\x02:"+good)
-		wantRefused(t, bad.appraise(bad.evidence(), refs), ReasonFile, "/bin/x")
+		wantRefused(t, bad.appraise(bad.evidence(), refs), scheme.ReasonFile, "/bin/x")
 	}
 	bad := booted(t, "p256", bankSHA256)
 	bad.entry("no-such-template", evil, "/bin/x\x00", "")
-	wantRefused(t, bad.appraise(bad.evidence(), refs), ReasonFile, "template is no-such-template")
+	wantRefused(t, bad.appraise(bad.evidence(), refs), scheme.ReasonFile, "template is no-such-template")
 	if _, err := MakeReferences([]*Evidence{bad.evidence()}, time.Now()); err == nil {
 		t.Error("reference values were taken from an entry that tells no file")
 	}
@@ -78,7 +80,7 @@ func TestFalseBootAggregate(t *testing.T) {
 	for _, template := range []string{"ima-sig", "sig|n-ng|d-ngv2"} {
 		bad := booted(t, "p256", bankSHA256)
 		bad.entry(template, evil, "boot_aggregate\x00", "\x03\x02:"+aggregate(bad))
-		wantRefused(t, bad.appraise(bad.evidence(), refs), ReasonFile, "IMA entry 3")
+		wantRefused(t, bad.appraise(bad.evidence(), refs), scheme.ReasonFile, "IMA entry 3")
 	}
 }
 
@@ -87,7 +89,7 @@ func TestWeakerBankForIMA(t *testing.T) {
 	refs := references(t, booted(t, "p256", bankSHA256))
 	m := booted(t, "p256", bankSHA256, bankSHA1)
 	m.order[0].Clear(imaPCR)
-	wantRefused(t, m.appraise(m.evidence(), refs), ReasonCoverage, "PCR 10 of bank sha256")
+	wantRefused(t, m.appraise(m.evidence(), refs), scheme.ReasonCoverage, "PCR 10 of bank sha256")
 }
 
 // TestIMAOff boots with IMA switched off and brings a log that nothing extended.
@@ -99,7 +101,7 @@ func TestIMAOff(t *testing.T) {
 	off.event(4, "boot loader")
 	off.event(8, "kernel_cmdline: quiet")
 	off.file("/sbin/init", "init", false)
-	wantRefused(t, off.appraise(off.evidence(), refs), ReasonCoverage, "IMA was off")
+	wantRefused(t, off.appraise(off.evidence(), refs), scheme.ReasonCoverage, "IMA was off")
 }
 
 // TestHostileText puts terminal escapes where a path, a digest's algorithm and
@@ -114,7 +116,7 @@ func TestHostileText(t *testing.T) {
 	if i := strings.IndexFunc(text, func(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x202e }); i >= 0 {
 		t.Errorf("%q reaches people", text[max(0, i-40):i+10])
 	}
-	wantRefused(t, r, ReasonEvent, "PCR 4")
+	wantRefused(t, r, scheme.ReasonEvent, "PCR 4")
 }
 
 func TestEmptyNonce(t *testing.T) {
@@ -126,7 +128,7 @@ func TestEmptyNonce(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := Appraise(Request{Evidence: e, Keys: []*identity.Key{k}, References: refs, HasNonce: true, Time: time.Now()})
-	if r.Verdict != Valid || r.Status != rats.TierNone || r.AttesterKey != nil {
+	if r.Verdict != scheme.Valid || r.Status != rats.TierNone || r.AttesterKey != nil {
 		t.Errorf("a quote under no nonce: %s, %s", r.Verdict, r.Status)
 	}
 }
@@ -149,16 +151,16 @@ func TestKeyBesideQuote(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := m.evidence()
-	key := File{Name: "ak.pub", Data: tpm2.Marshal(&tpm2.SizedPublic{Public: m.ak})}
-	in := &Input{Files: []File{{Name: "msg", Data: e.Quotes[0].Message}, {Name: "sig", Data: e.Quotes[0].Signature},
+	key := scheme.File{Name: "ak.pub", Data: tpm2.Marshal(&tpm2.SizedPublic{Public: m.ak})}
+	in := &scheme.Input{Files: []scheme.File{{Name: "msg", Data: e.Quotes[0].Message}, {Name: "sig", Data: e.Quotes[0].Signature},
 		{Name: "log", Data: e.EventLog}, {Name: "ima", Data: e.IMALog}, key},
-		References: &File{Name: "refs", Data: refs}, Nonce: nonce, HasNonce: true, Time: time.Now()}
-	r, err := in.Appraise(KindQuote)
-	if err != nil || r.Verdict != Valid || r.Status != rats.TierNone {
+		References: &scheme.File{Name: "refs", Data: refs}, Nonce: nonce, HasNonce: true, Time: time.Now()}
+	r, err := appraiseAs(KindQuote, in)
+	if err != nil || r.Verdict != scheme.Valid || r.Status != rats.TierNone {
 		t.Errorf("a key that nobody vouches for: %v %s %s %v", err, r.Verdict, r.Status, r.Why())
 	}
-	in.Endorsements = []File{key}
-	if r, err = in.Appraise(KindQuote); err != nil || r.Status != rats.TierAffirming {
+	in.Endorsements = []scheme.File{key}
+	if r, err = appraiseAs(KindQuote, in); err != nil || r.Status != rats.TierAffirming {
 		t.Errorf("the same, endorsed: %v %s %v", err, r.Status, r.Why())
 	}
 }
@@ -210,7 +212,7 @@ func certificate(t *testing.T, template, parent *x509.Certificate, by crypto.Sig
 func TestWeakKeys(t *testing.T) {
 	m := booted(t, "p256", bankSHA256)
 	m.ak.NameAlg = tpm2.AlgSHA1
-	wantRefused(t, m.appraise(m.evidence(), nil), ReasonKeyAttributes, "name algorithm")
+	wantRefused(t, m.appraise(m.evidence(), nil), scheme.ReasonKeyAttributes, "name algorithm")
 }
 
 // TestEmptyReferences wants nothing compared with lists that list nothing.
@@ -250,11 +252,11 @@ func TestSearchIsBounded(t *testing.T) {
 	e := m.evidence()
 	e.Quotes[0].PCRs = nil
 	e.IMALog = append(append([]byte{10, 0, 0, 0}, make([]byte, 20)...), e.IMALog[24:]...)
-	done := make(chan *Result, 1)
+	done := make(chan *scheme.Result, 1)
 	go func() { done <- m.appraise(e, nil) }()
 	select {
 	case r := <-done:
-		wantRefused(t, r, ReasonMalformed, "twice")
+		wantRefused(t, r, scheme.ReasonMalformed, "twice")
 	case <-time.After(5 * time.Second):
 		t.Fatal("the search has no end")
 	}
@@ -278,7 +280,7 @@ func TestBundleOfManyNothings(t *testing.T) {
 		}
 	}
 	many := `{"sha256":{"0":"` + strings.Repeat("00", 32) + `"` + strings.Repeat(`,"1":""`, 1<<16) + `}}`
-	var p PCRs
+	var p eventlog.PCRs
 	if err := json.Unmarshal([]byte(many), &p); err == nil {
 		t.Error("PCR values without number were taken")
 	}
@@ -301,7 +303,7 @@ func TestWordsOfTheLog(t *testing.T) {
 	}
 	e.EventLog = bytes.Replace(e.EventLog, []byte("evil=1"), []byte("quiet "), 1) // the digest stays
 	r := bad.appraise(e, refs)
-	wantRefused(t, r, ReasonEvent, "what the log calls")
+	wantRefused(t, r, scheme.ReasonEvent, "what the log calls")
 	for _, x := range r.Measurements {
 		if x.PCR == 8 && x.Data != "stated" || x.PCR == 4 && x.Data != "proved" {
 			t.Errorf("%s is %q", x.What, x.Data)

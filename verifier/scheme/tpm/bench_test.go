@@ -10,12 +10,13 @@ import (
 	"github.com/ashlar-cloud/ashlar/identity"
 	"github.com/ashlar-cloud/ashlar/measurement/eventlog"
 	"github.com/ashlar-cloud/ashlar/tpm2"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 )
 
 // benchMachine is a machine with 24 PCRs quoted in SHA-256 and a log of some 100
 // events: a real one with Secure Boot where ASHLAR_EVIDENCE is set.
-func benchMachine(b *testing.B, scheme string) *soft {
-	m := newSoft(&testing.T{}, scheme, bankSHA256)
+func benchMachine(b *testing.B, signer string) *soft {
+	m := newSoft(&testing.T{}, signer, bankSHA256)
 	raw, err := os.ReadFile(filepath.Join(os.Getenv("ASHLAR_EVIDENCE"), "tcg-eventlog/gel_ubuntu-2104-no-secure-boot.bin"))
 	if err != nil {
 		for i := range 105 {
@@ -40,15 +41,15 @@ func benchMachine(b *testing.B, scheme string) *soft {
 // BenchmarkQuote appraises a quote with its event log, by itself and against
 // reference values, beside what the bare signature costs.
 func BenchmarkQuote(b *testing.B) {
-	for _, scheme := range []string{"rsassa", "p256"} {
-		m := benchMachine(b, scheme)
+	for _, signer := range []string{"rsassa", "p256"} {
+		m := benchMachine(b, signer)
 		e := m.evidence()
 		refs, err := MakeReferences([]*Evidence{e}, time.Now())
 		if err != nil {
 			b.Fatal(err)
 		}
 		req := Request{Evidence: e, Keys: []*identity.Key{e.AK}, Nonce: nonce, HasNonce: true, Time: time.Now()}
-		b.Run(scheme+"/signature", func(b *testing.B) {
+		b.Run(signer+"/signature", func(b *testing.B) {
 			s, err := parseSignature(e.Quotes[0].Signature, e.AK)
 			if err != nil {
 				b.Fatal(err)
@@ -61,10 +62,10 @@ func BenchmarkQuote(b *testing.B) {
 		})
 		for name, r := range map[string]*References{"log": nil, "log+references": refs} {
 			req.References = r
-			b.Run(scheme+"/"+name, func(b *testing.B) {
+			b.Run(signer+"/"+name, func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					if res := Appraise(req); res.Verdict != Valid {
+					if res := Appraise(req); res.Verdict != scheme.Valid {
 						b.Fatal(res.Why())
 					}
 				}
@@ -91,7 +92,7 @@ func BenchmarkHostileLog(b *testing.B) {
 			refs := references(&testing.T{}, booted(&testing.T{}, "p256", bankSHA256))
 			b.ReportAllocs()
 			for b.Loop() {
-				if res := m.appraise(e, refs); res.Verdict != Invalid {
+				if res := m.appraise(e, refs); res.Verdict != scheme.Invalid {
 					b.Fatal(res.Verdict)
 				}
 			}

@@ -9,6 +9,7 @@ import (
 	"github.com/ashlar-cloud/ashlar/measurement/ima"
 	"github.com/ashlar-cloud/ashlar/rats"
 	"github.com/ashlar-cloud/ashlar/tpm2"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 )
 
 // compare holds the confirmed measurements against the reference values.
@@ -20,7 +21,7 @@ func (a *appraisal) compare() {
 	a.PolicyIDs = append(a.PolicyIDs, refs.id)
 	lists := slices.ContainsFunc(refs.Boots, func(b RefBoot) bool { return len(b.Events) > 0 })
 	if a.PCRs[refs.alg] == nil || a.log == nil && lists {
-		a.fail(ReasonCoverage, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: "reference values",
+		a.Fail(scheme.ReasonCoverage, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: "reference values",
 			Why: fmt.Sprintf("the reference values are for PCR bank %s and its event log, and the evidence does not prove both", refs.Bank)})
 		return
 	}
@@ -32,14 +33,14 @@ func (a *appraisal) compare() {
 	if len(a.failedClaims()) > before {
 		return
 	}
-	if a.Verdict == Valid {
-		a.claim(rats.Configuration, rats.ConfigApproved)
+	if a.Verdict == scheme.Valid {
+		a.Claim(rats.Configuration, rats.ConfigApproved)
 		if refs.IMA {
-			a.claim(rats.Executables, rats.ExecutablesApproved)
+			a.Claim(rats.Executables, rats.ExecutablesApproved)
 		} else {
-			a.claim(rats.Executables, rats.ExecutablesBootApproved)
+			a.Claim(rats.Executables, rats.ExecutablesBootApproved)
 		}
-		a.hold("reference values", "every measurement is listed")
+		a.Hold("reference values", "every measurement is listed")
 	}
 }
 
@@ -49,7 +50,7 @@ func (a *appraisal) failedClaims() []rats.Claim { return rats.Appraisal{Claims: 
 func (a *appraisal) compareEvents() {
 	refs := a.References
 	for pcr := range numPCRs {
-		var found []*Measurement
+		var found []*scheme.Measurement
 		for i := range a.Measurements {
 			if m := &a.Measurements[i]; m.Log == "event" && m.PCR == pcr {
 				found = append(found, m)
@@ -72,13 +73,13 @@ func (a *appraisal) compareEvents() {
 		}
 		if a.PCRs[refs.alg][pcr] == nil {
 			if listed > 0 {
-				a.fail(ReasonCoverage, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: fmt.Sprintf("PCR %d", pcr),
+				a.Fail(scheme.ReasonCoverage, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: fmt.Sprintf("PCR %d", pcr),
 					Why: fmt.Sprintf("PCR %d is not in the quote, so nothing proves what was measured into it", pcr)})
 			}
 			continue
 		}
 		for _, m := range found {
-			m.Listing = Listed
+			m.Listing = scheme.Listed
 		}
 		a.reportEvents(pcr, best)
 	}
@@ -88,7 +89,7 @@ func (a *appraisal) compareEvents() {
 // the two may be nil.
 type difference struct {
 	want *RefEvent
-	got  *Measurement
+	got  *scheme.Measurement
 }
 
 // maxDiff bounds the table that diff fills: lists whose lengths multiply to more
@@ -97,7 +98,7 @@ const maxDiff = 1 << 22
 
 // diff gives the differences between two sequences of events, in order, by their
 // longest common subsequence. What is replaced is paired.
-func diff(want []RefEvent, got []*Measurement) []difference {
+func diff(want []RefEvent, got []*scheme.Measurement) []difference {
 	for len(want) > 0 && len(got) > 0 && want[0].Digest == bare(got[0].Digest) {
 		want, got = want[1:], got[1:]
 	}
@@ -107,7 +108,7 @@ func diff(want []RefEvent, got []*Measurement) []difference {
 	table := common(want, got)
 	var list []difference
 	var missing []*RefEvent
-	var extra []*Measurement
+	var extra []*scheme.Measurement
 	i, j := 0, 0
 	for i < len(want) || j < len(got) {
 		both := i < len(want) && j < len(got)
@@ -131,7 +132,7 @@ func diff(want []RefEvent, got []*Measurement) []difference {
 
 // common fills the table of the lengths of the longest common subsequences of
 // all pairs of tails; nil where it would be larger than maxDiff.
-func common(want []RefEvent, got []*Measurement) [][]int32 {
+func common(want []RefEvent, got []*scheme.Measurement) [][]int32 {
 	if (len(want)+1)*(len(got)+1) > maxDiff {
 		return nil
 	}
@@ -153,7 +154,7 @@ func common(want []RefEvent, got []*Measurement) [][]int32 {
 
 // paired appends a gap between common events: what is missing beside what
 // stands in its place.
-func paired(list []difference, missing []*RefEvent, extra []*Measurement) []difference {
+func paired(list []difference, missing []*RefEvent, extra []*scheme.Measurement) []difference {
 	for i := range max(len(missing), len(extra)) {
 		var d difference
 		if i < len(missing) {
@@ -171,8 +172,8 @@ func paired(list []difference, missing []*RefEvent, extra []*Measurement) []diff
 // it changed from and to.
 func (a *appraisal) reportEvents(pcr int, list []difference) {
 	for n, d := range list {
-		if n == MaxReported {
-			a.fail(ReasonEvent, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: fmt.Sprintf("PCR %d", pcr),
+		if n == scheme.MaxReported {
+			a.Fail(scheme.ReasonEvent, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: fmt.Sprintf("PCR %d", pcr),
 				Why: fmt.Sprintf("%d more events in PCR %d differ", len(list)-n, pcr)})
 			return
 		}
@@ -180,23 +181,23 @@ func (a *appraisal) reportEvents(pcr int, list []difference) {
 		stage := ""
 		switch {
 		case d.want != nil && d.got != nil:
-			d.got.Listing, stage = Changed, d.got.Stage
+			d.got.Listing, stage = scheme.Changed, d.got.Stage
 			c = rats.Claim{Name: fmt.Sprintf("event %d, PCR %d, %s", d.got.Number, pcr, stage),
 				Expected: d.want.What + " (" + a.References.Bank + ":" + d.want.Digest + ")", Found: d.got.What + " (" + d.got.Digest + ")"}
 			c.Why = fmt.Sprintf("event %d in PCR %d (%s) is not the one in the reference values: %s", d.got.Number, pcr, stage, changed(d))
 		case d.got != nil:
-			d.got.Listing, stage = Unlisted, d.got.Stage
+			d.got.Listing, stage = scheme.Unlisted, d.got.Stage
 			c = rats.Claim{Name: fmt.Sprintf("event %d, PCR %d, %s", d.got.Number, pcr, stage), Found: d.got.What + " (" + d.got.Digest + ")"}
 			c.Why = fmt.Sprintf("event %d in PCR %d (%s) is not in the reference values: %s", d.got.Number, pcr, stage, words(d.got))
 		default:
 			stage = d.want.Stage
 			c = rats.Claim{Name: fmt.Sprintf("PCR %d, %s", pcr, stage), Expected: d.want.What + " (" + a.References.Bank + ":" + d.want.Digest + ")"}
 			c.Why = fmt.Sprintf("an event of the reference values is missing in PCR %d (%s): %s", pcr, stage, d.want.What)
-			a.missing = append(a.missing, Measurement{Log: "event", PCR: pcr, Stage: stage, What: d.want.What,
-				Digest: a.References.Bank + ":" + d.want.Digest, Listing: Missing})
+			a.missing = append(a.missing, scheme.Measurement{Log: "event", PCR: pcr, Stage: stage, What: d.want.What,
+				Digest: a.References.Bank + ":" + d.want.Digest, Listing: scheme.Missing})
 		}
 		cat, value := category(stage)
-		a.fail(ReasonEvent, cat, value, c)
+		a.Fail(scheme.ReasonEvent, cat, value, c)
 	}
 }
 
@@ -209,7 +210,7 @@ func changed(d difference) string {
 
 // words are those of an event, with the doubt that they deserve: a machine that
 // hides something can call it what it likes, where no digest is of the words.
-func words(m *Measurement) string {
+func words(m *scheme.Measurement) string {
 	if m.Data == dataProved {
 		return m.What
 	}
@@ -244,13 +245,13 @@ func (a *appraisal) compareValues() {
 		switch {
 		case explained[pcr]:
 		case v == nil && want != "":
-			a.fail(ReasonCoverage, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: name, Expected: want,
+			a.Fail(scheme.ReasonCoverage, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: name, Expected: want,
 				Why: name + " has a reference value and is not in the quote"})
 		// A PCR that nobody extended and the references do not mention is as
 		// Startup left it.
 		case v == nil, known, want == "" && found == hex.EncodeToString(a.reset(pcr)):
 		default:
-			a.fail(ReasonEvent, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: name, Expected: want, Found: found,
+			a.Fail(scheme.ReasonEvent, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: name, Expected: want, Found: found,
 				Why: name + " has a value that neither the logs nor the reference values explain"})
 		}
 	}
@@ -271,18 +272,18 @@ func (a *appraisal) compareFiles() {
 	refs := a.References
 	if a.imaUsed < 0 {
 		if refs.IMA {
-			a.fail(ReasonCoverage, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: "IMA log",
+			a.Fail(scheme.ReasonCoverage, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: "IMA log",
 				Why: "the reference values list files, and the evidence proves no IMA log"})
 		}
 		return
 	}
 	if refs.IMA && a.PCRs[refs.alg][imaPCR] == nil {
-		a.fail(ReasonCoverage, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: "PCR 10",
+		a.Fail(scheme.ReasonCoverage, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: "PCR 10",
 			Why: fmt.Sprintf("PCR 10 of bank %s is not in the quote: another bank alone does not prove what files were measured", refs.Bank)})
 		return
 	}
 	if a.imaUsed == 0 && refs.IMA {
-		a.fail(ReasonCoverage, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: "IMA log",
+		a.Fail(scheme.ReasonCoverage, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: "IMA log",
 			Why: "the reference values list files, and this boot measured none, not even its own start: IMA was off"})
 		return
 	}
@@ -290,7 +291,7 @@ func (a *appraisal) compareFiles() {
 	for _, f := range refs.Files {
 		allowed[f.Path] = append(allowed[f.Path], f.Digest)
 	}
-	first := max(0, slices.IndexFunc(a.Measurements, func(m Measurement) bool { return m.Log == "ima" }))
+	first := max(0, slices.IndexFunc(a.Measurements, func(m scheme.Measurement) bool { return m.Log == "ima" }))
 	shown := a.Measurements[first:]
 	bad := 0
 	for i := range a.imaUsed {
@@ -298,48 +299,48 @@ func (a *appraisal) compareFiles() {
 		if i < len(shown) && shown[i].Log == "ima" {
 			shown[i].Listing = listing
 		}
-		if listing == Listed {
+		if listing == scheme.Listed {
 			continue
 		}
-		if bad++; bad <= MaxReported {
-			a.fail(ReasonFile, rats.Executables, rats.ExecutablesContra, c)
+		if bad++; bad <= scheme.MaxReported {
+			a.Fail(scheme.ReasonFile, rats.Executables, rats.ExecutablesContra, c)
 		}
 	}
-	if bad > MaxReported {
-		a.fail(ReasonFile, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: "IMA log",
-			Why: fmt.Sprintf("%d more files are not in the reference values", bad-MaxReported)})
+	if bad > scheme.MaxReported {
+		a.Fail(scheme.ReasonFile, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: "IMA log",
+			Why: fmt.Sprintf("%d more files are not in the reference values", bad-scheme.MaxReported)})
 	}
 }
 
-func (a *appraisal) compareFile(i int, allowed map[string][]string) (rats.Claim, Listing) {
+func (a *appraisal) compareFile(i int, allowed map[string][]string) (rats.Claim, scheme.Listing) {
 	path, digest := a.ima.path(i), a.ima.file(i)
 	c := rats.Claim{Name: fmt.Sprintf("IMA entry %d, file %s", i+1, path), Found: digest}
 	if a.ima.violation(i) {
 		c.Why = fmt.Sprintf("file %s was written while it was measured (a violation): what was read is not known", path)
-		return c, Unlisted
+		return c, scheme.Unlisted
 	}
 	if !a.ima.Entries[i].Comparable() {
 		c.Why = fmt.Sprintf("IMA entry %d (%s) does not tell a file and its digest so that they could be compared: its template is %s", i+1, path, a.ima.Entries[i].Template.Name)
-		return c, Unlisted
+		return c, scheme.Unlisted
 	}
 	if a.ima.Entries[i].IsBootAggregate() {
 		if _, err := ima.CheckBootAggregate(&a.ima.Entries[i], a.bootPCR); err != nil {
-			c.Why = sentence(err)
-			return c, Changed
+			c.Why = err.Error()
+			return c, scheme.Changed
 		}
-		return c, Listed
+		return c, scheme.Listed
 	}
 	want, known := allowed[path]
 	switch {
 	case slices.Contains(want, digest):
-		return c, Listed
+		return c, scheme.Listed
 	case known:
 		c.Expected = want[0]
 		c.Why = fmt.Sprintf("file %s is not the one in the reference values: it has the digest %s", path, digest)
-		return c, Changed
+		return c, scheme.Changed
 	}
 	c.Why = fmt.Sprintf("file %s with digest %s was read or run and is in no reference values", path, digest)
-	return c, Unlisted
+	return c, scheme.Unlisted
 }
 
 // bootPCR is the value of a PCR when the kernel started: as quoted, or as the

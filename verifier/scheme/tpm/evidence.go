@@ -2,14 +2,13 @@ package tpm
 
 import (
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/ashlar-cloud/ashlar/identity"
+	"github.com/ashlar-cloud/ashlar/measurement/eventlog"
 	"github.com/ashlar-cloud/ashlar/rats"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
@@ -22,82 +21,14 @@ const (
 	MaxQuotes   = 16 // number of quotes in one piece of Evidence
 	maxMessage  = 4096
 	numPCRs     = 24
-	maxPCRsJSON = 64 << 10 // four banks take 14 KiB
-	maxEKCerts  = 16       // in a bundle
+	maxEKCerts  = 16 // in a bundle
 )
-
-// PCRs are PCR values by bank and index.
-type PCRs map[tpm2.AlgID]map[int][]byte
-
-// MarshalJSON writes {"sha256": {"0": "hex"}}.
-func (p PCRs) MarshalJSON() ([]byte, error) {
-	out := make(map[string]map[string]string, len(p))
-	for alg, bank := range p {
-		m := make(map[string]string, len(bank))
-		for i, v := range bank {
-			m[strconv.Itoa(i)] = hex.EncodeToString(v)
-		}
-		out[alg.String()] = m
-	}
-	return json.Marshal(out)
-}
-
-// UnmarshalJSON reads what MarshalJSON writes: known banks, indices 0 to 23,
-// values of the bank's size.
-func (p *PCRs) UnmarshalJSON(b []byte) error {
-	if len(b) > maxPCRsJSON {
-		return fmt.Errorf("PCR values take %d bytes: at most %d are read", len(b), maxPCRsJSON)
-	}
-	var in map[string]map[int]string
-	if err := json.Unmarshal(b, &in); err != nil {
-		return fmt.Errorf("PCR values are not {bank: {index: hex}}: %w", err)
-	}
-	*p = PCRs{}
-	for name, bank := range in {
-		alg, ok := bankByName(name)
-		if !ok {
-			return fmt.Errorf("there is no PCR bank %q", short(name))
-		}
-		for i, text := range bank {
-			v, err := hex.DecodeString(text)
-			if err != nil {
-				return fmt.Errorf("the value of PCR %d in bank %s is not hexadecimal", i, name)
-			}
-			if err := p.set(alg, i, v); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// set records one value, checking index and size.
-func (p PCRs) set(alg tpm2.AlgID, i int, v []byte) error {
-	if i < 0 || i >= numPCRs || alg.DigestSize() == 0 || len(v) != alg.DigestSize() {
-		return fmt.Errorf("PCR %d of bank %v has %d bytes: indices 0 to %d and %d bytes are expected", i, alg, len(v), numPCRs-1, alg.DigestSize())
-	}
-	if p[alg] == nil {
-		p[alg] = map[int][]byte{}
-	}
-	p[alg][i] = v
-	return nil
-}
-
-// bankByName finds a bank that can be computed here.
-func bankByName(name string) (tpm2.AlgID, bool) {
-	for _, a := range tpm2.HashAlgs() {
-		if a.String() == name {
-			return a, true
-		}
-	}
-	return 0, false
-}
 
 // Quote is one TPM2_Quote: what it answered, and the PCR values read beside it.
 type Quote struct {
-	Message   []byte // TPMS_ATTEST
-	Signature []byte // TPMT_SIGNATURE, or plain: PKCS #1 or ECDSA in DER
-	PCRs      PCRs   // may be missing or incomplete: then the logs must tell
+	Message   []byte        // TPMS_ATTEST
+	Signature []byte        // TPMT_SIGNATURE, or plain: PKCS #1 or ECDSA in DER
+	PCRs      eventlog.PCRs // may be missing or incomplete: then the logs must tell
 	// rawPCRs is a file of PCR values whose meaning depends on the selection.
 	rawPCRs []byte
 }
@@ -155,9 +86,9 @@ type Bundle struct {
 
 // BundleQuote is one quote of a Bundle.
 type BundleQuote struct {
-	Message   []byte `json:"message"`   // TPMS_ATTEST
-	Signature []byte `json:"signature"` // TPMT_SIGNATURE
-	PCRs      PCRs   `json:"pcrs"`
+	Message   []byte        `json:"message"`   // TPMS_ATTEST
+	Signature []byte        `json:"signature"` // TPMT_SIGNATURE
+	PCRs      eventlog.PCRs `json:"pcrs"`
 }
 
 // What a Bundle says it is.

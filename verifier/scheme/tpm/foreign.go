@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/ashlar-cloud/ashlar/identity"
+	"github.com/ashlar-cloud/ashlar/measurement/eventlog"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
@@ -60,8 +61,8 @@ func parseImmune(b []byte) (*Evidence, error) {
 		RawAll  json.RawMessage `json:"allpcrs"`
 	}
 	err := json.Unmarshal(b, &in)
-	if len(in.RawPCRs)+len(in.RawAll) > maxPCRsJSON {
-		return nil, fmt.Errorf("the evidence of immune Guard has more than %d bytes of PCR values", maxPCRsJSON)
+	if len(in.RawPCRs)+len(in.RawAll) > eventlog.MaxPCRsJSON {
+		return nil, fmt.Errorf("the evidence of immune Guard has more than %d bytes of PCR values", eventlog.MaxPCRsJSON)
 	}
 	if err == nil && len(in.RawPCRs) > 0 {
 		err = json.Unmarshal(in.RawPCRs, &in.PCRs)
@@ -72,13 +73,13 @@ func parseImmune(b []byte) (*Evidence, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the evidence of immune Guard cannot be read: %w", err)
 	}
-	p := PCRs{}
+	p := eventlog.PCRs{}
 	put := func(alg string, i int, v []byte) error {
 		n, err := strconv.ParseUint(alg, 10, 16)
 		if err != nil {
 			return fmt.Errorf("there is no PCR bank %q", short(alg))
 		}
-		return p.set(tpm2.AlgID(n), i, v)
+		return p.Set(tpm2.AlgID(n), i, v)
 	}
 	for i, v := range in.PCRs {
 		if err := put(in.Algorithm, i, v); err != nil {
@@ -145,9 +146,9 @@ func parseGoAttestation(b []byte) (*Evidence, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the attestation key: %w", err)
 	}
-	p := PCRs{}
+	p := eventlog.PCRs{}
 	for _, r := range in.Log.PCRs.list {
-		if err := p.set(bankOf(crypto.Hash(r.DigestAlg)), r.Index, r.Digest); err != nil {
+		if err := p.Set(bankOf(crypto.Hash(r.DigestAlg)), r.Index, r.Digest); err != nil {
 			return nil, err
 		}
 	}
@@ -221,7 +222,7 @@ func goTPMToolsQuote(b []byte) (*Quote, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &Quote{PCRs: PCRs{}}
+	q := &Quote{PCRs: eventlog.PCRs{}}
 	for _, f := range list {
 		switch f.number {
 		case quoteMessage:
@@ -237,7 +238,7 @@ func goTPMToolsQuote(b []byte) (*Quote, error) {
 	return q, nil
 }
 
-func goTPMToolsPCRs(p PCRs, b []byte) error {
+func goTPMToolsPCRs(p eventlog.PCRs, b []byte) error {
 	list, err := fields(b)
 	if err != nil {
 		return err
@@ -266,7 +267,7 @@ func goTPMToolsPCRs(p PCRs, b []byte) error {
 				value = g.bytes
 			}
 		}
-		if err := p.set(alg, int(min(index, numPCRs)), value); err != nil {
+		if err := p.Set(alg, int(min(index, numPCRs)), value); err != nil {
 			return err
 		}
 	}

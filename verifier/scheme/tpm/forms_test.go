@@ -11,13 +11,15 @@ import (
 	"github.com/ashlar-cloud/ashlar/identity"
 	"github.com/ashlar-cloud/ashlar/rats"
 	"github.com/ashlar-cloud/ashlar/tpm2"
+	"github.com/ashlar-cloud/ashlar/verifier/internal/oracle"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 )
 
 // TestPlainForms reads what tpm2_quote writes with --format plain and
 // --pcrs_format values: a bare signature, bare PCR values.
 func TestPlainForms(t *testing.T) {
-	for _, scheme := range []string{"p256", "rsassa"} {
-		m := booted(t, scheme, bankSHA1, bankSHA256)
+	for _, signer := range []string{"p256", "rsassa"} {
+		m := booted(t, signer, bankSHA1, bankSHA256)
 		e := m.evidence()
 		q := &e.Quotes[0]
 		opts := crypto.SHA256
@@ -27,30 +29,30 @@ func TestPlainForms(t *testing.T) {
 		}
 		var values []byte
 		for _, r := range selected(m.order) {
-			values = append(values, m.pcrs.get(r)...)
+			values = append(values, value(m.pcrs, r)...)
 		}
-		appraise := func(sig, values []byte) *Result {
+		appraise := func(sig, values []byte) *scheme.Result {
 			in := &Evidence{AK: e.AK}
-			for _, f := range []File{{"msg", RoleAuto, q.Message}, {"sig", RoleAuto, sig}, {"pcrs", RolePCRs, values}} {
+			for _, f := range []scheme.File{{Name: "msg", Role: scheme.RoleAuto, Data: q.Message}, {Name: "sig", Role: scheme.RoleAuto, Data: sig}, {Name: "pcrs", Role: RolePCRs, Data: values}} {
 				if err := in.Add(f.Name, f.Role, f.Data); err != nil {
 					t.Fatal(err)
 				}
 			}
 			return m.appraise(in, nil)
 		}
-		if r := appraise(sig, values); r.Verdict != Valid {
-			t.Errorf("%s: %s: %v", scheme, r.Verdict, r.Why())
+		if r := appraise(sig, values); r.Verdict != scheme.Valid {
+			t.Errorf("%s: %s: %v", signer, r.Verdict, r.Why())
 		}
 		sig[len(sig)/2] ^= 1
-		if r := appraise(sig, values); r.Verdict != Invalid {
-			t.Errorf("%s: an altered plain signature: %s", scheme, r.Verdict)
+		if r := appraise(sig, values); r.Verdict != scheme.Invalid {
+			t.Errorf("%s: an altered plain signature: %s", signer, r.Verdict)
 		}
 		sig[len(sig)/2] ^= 1
-		if r := appraise(sig, values[:len(values)-1]); r.Reason != ReasonMalformed {
-			t.Errorf("%s: a byte less of PCR values: %s for %q", scheme, r.Verdict, r.Reason)
+		if r := appraise(sig, values[:len(values)-1]); r.Reason != scheme.ReasonMalformed {
+			t.Errorf("%s: a byte less of PCR values: %s for %q", signer, r.Verdict, r.Reason)
 		}
-		if r := appraise(sig, append(values, 0)); r.Reason != ReasonMalformed {
-			t.Errorf("%s: a byte more of PCR values: %s for %q", scheme, r.Verdict, r.Reason)
+		if r := appraise(sig, append(values, 0)); r.Reason != scheme.ReasonMalformed {
+			t.Errorf("%s: a byte more of PCR values: %s for %q", signer, r.Verdict, r.Reason)
 		}
 	}
 }
@@ -87,7 +89,7 @@ func TestStatedAttributes(t *testing.T) {
 func TestFilesTold(t *testing.T) {
 	m := booted(t, "p256", bankSHA256)
 	q := m.evidence().Quotes[0]
-	for role, b := range map[Role][]byte{RoleQuote: q.Message, RoleSig: q.Signature, RoleEventLog: m.events, RoleIMA: m.ima,
+	for role, b := range map[scheme.Role][]byte{RoleQuote: q.Message, RoleSig: q.Signature, RoleEventLog: m.events, RoleIMA: m.ima,
 		RoleKey: tpm2.Marshal(&m.ak)} {
 		if got := new(Evidence).sniff(b); got != role {
 			t.Errorf("%s was told as %q", role, got)
@@ -105,13 +107,12 @@ func TestFilesTold(t *testing.T) {
 // TestRealReferences takes reference values from a real guest's first quote: its
 // second, a moment later, has more files; the other guest has another boot.
 func TestRealReferences(t *testing.T) {
-	dir, _ := items(t)
 	guest := func(name, quote string) *Evidence {
 		e := &Evidence{}
-		for _, f := range read(t, dir, []string{
-			"own/" + name + "/quote_" + quote + ".msg", "own/" + name + "/quote_" + quote + ".sig", "own/" + name + "/quote_" + quote + ".pcrs",
-			"own/" + name + "/ak_" + quote + ".pub", "own/" + name + "/eventlog.bin", "own/" + name + "/ima_after_" + quote + ".bin",
-			"own/" + name + "/cmdline.txt"}) {
+		for _, f := range oracle.Read(t,
+			"own/"+name+"/quote_"+quote+".msg", "own/"+name+"/quote_"+quote+".sig", "own/"+name+"/quote_"+quote+".pcrs",
+			"own/"+name+"/ak_"+quote+".pub", "own/"+name+"/eventlog.bin", "own/"+name+"/ima_after_"+quote+".bin",
+			"own/"+name+"/cmdline.txt") {
 			if f.Name == "cmdline.txt" {
 				e.CommandLine = string(bytes.TrimSpace(f.Data))
 				continue
@@ -137,7 +138,7 @@ func TestRealReferences(t *testing.T) {
 		t.Errorf("the command line is explained as %q", line)
 	}
 	// The earlier quote covers a part of the same files.
-	if r := Appraise(Request{Evidence: guest("kernel-crb", "ecc"), References: refs, Time: time.Now()}); r.Verdict != Valid {
+	if r := Appraise(Request{Evidence: guest("kernel-crb", "ecc"), References: refs, Time: time.Now()}); r.Verdict != scheme.Valid {
 		t.Errorf("the same boot: %s: %v", r.Verdict, r.Why())
 	}
 	early, err := MakeReferences([]*Evidence{guest("kernel-crb", "ecc")}, time.Now())
@@ -145,11 +146,11 @@ func TestRealReferences(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := Appraise(Request{Evidence: first, References: early, Time: time.Now()})
-	if r.Verdict != Invalid || r.Reason != ReasonFile || len(r.Why()) > 9 {
+	if r.Verdict != scheme.Invalid || r.Reason != scheme.ReasonFile || len(r.Why()) > 9 {
 		t.Errorf("files that came later: %s for %q: %v", r.Verdict, r.Reason, r.Why())
 	}
 	r = Appraise(Request{Evidence: guest("uki-sb-crb", "rsa"), References: refs, Time: time.Now()})
-	if r.Verdict != Invalid || r.Reason != ReasonEvent {
+	if r.Verdict != scheme.Invalid || r.Reason != scheme.ReasonEvent {
 		t.Errorf("another boot: %s for %q", r.Verdict, r.Reason)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ashlar-cloud/ashlar/rats"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 )
 
 // FuzzAdd gives any bytes as a file of evidence, and appraises what comes of it.
@@ -24,9 +25,9 @@ func FuzzAdd(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, role := range []Role{RoleAuto, RolePCRs, RoleSig} {
+		for _, role := range []scheme.Role{scheme.RoleAuto, RolePCRs, RoleSig} {
 			e := &Evidence{}
-			if role != RoleAuto {
+			if role != scheme.RoleAuto {
 				e.Quotes = []Quote{{Message: q.Message, Signature: q.Signature}}
 			}
 			if e.Add("x", role, b) != nil {
@@ -36,7 +37,7 @@ func FuzzAdd(f *testing.F) {
 			if r.Status == rats.TierAffirming {
 				t.Error("any bytes are affirmed")
 			}
-			if r.Verdict != Valid && len(r.Why()) == 0 {
+			if r.Verdict != scheme.Valid && len(r.Why()) == 0 {
 				t.Errorf("%s without a reason", r.Verdict)
 			}
 		}
@@ -68,7 +69,7 @@ func FuzzParseReferences(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if res := m.appraise(e, r); res.Verdict != Valid && len(res.Why()) == 0 {
+		if res := m.appraise(e, r); res.Verdict != scheme.Valid && len(res.Why()) == 0 {
 			t.Errorf("%s without a reason", res.Verdict)
 		}
 	})
@@ -87,7 +88,7 @@ func FuzzAppraise(f *testing.F) {
 		e := &Evidence{Quotes: []Quote{{Message: msg, Signature: sig}}, AK: good.AK, EventLog: events, IMALog: ima,
 			AttesterKey: key, CommandLine: line}
 		r := m.appraise(e, refs)
-		if r.Verdict != Valid && len(r.Why()) == 0 {
+		if r.Verdict != scheme.Valid && len(r.Why()) == 0 {
 			t.Errorf("%s without a reason", r.Verdict)
 		}
 		if r.Status != rats.TierAffirming {

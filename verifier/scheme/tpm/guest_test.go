@@ -1,6 +1,7 @@
 package tpm
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ashlar-cloud/ashlar/rats"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 )
 
 func guestFile(t *testing.T, name string) []byte {
@@ -29,13 +31,13 @@ func TestOwnGuest(t *testing.T) {
 	for _, c := range []struct {
 		boot   string
 		status rats.Tier
-		reason Reason
+		reason scheme.Reason
 		text   string
 	}{
 		{"1-reference", rats.TierAffirming, "", ""},
 		{"2-unchanged", rats.TierAffirming, "", ""},
-		{"3-command-line", rats.TierContraindicated, ReasonEvent, "mitigations=off"},
-		{"4-unlisted-program", rats.TierContraindicated, ReasonFile, "/run/unlisted"},
+		{"3-command-line", rats.TierContraindicated, scheme.ReasonEvent, "mitigations=off"},
+		{"4-unlisted-program", rats.TierContraindicated, scheme.ReasonFile, "/run/unlisted"},
 	} {
 		t.Run(c.boot, func(t *testing.T) {
 			ev, err := ParseBundle(guestFile(t, c.boot+".json"))
@@ -66,7 +68,7 @@ func TestOwnGuest(t *testing.T) {
 			}
 			req.Nonce = reference.Nonce
 			if c.boot != "1-reference" {
-				wantRefused(t, Appraise(req), ReasonNonce, "replay")
+				wantRefused(t, Appraise(req), scheme.ReasonNonce, "replay")
 			}
 		})
 	}
@@ -77,12 +79,12 @@ func TestOwnGuest(t *testing.T) {
 func TestOwnGuestCut(t *testing.T) {
 	whole := guestFile(t, "2-unchanged.json")
 	for n := 0; n < len(strings.TrimSpace(string(whole))); n += 97 {
-		in := &Input{Files: []File{{Name: "bundle", Data: whole[:n]}}, Time: time.Now()}
-		r, err := in.Appraise(KindQuote)
+		in := &scheme.Input{Files: []scheme.File{{Name: "bundle", Data: whole[:n]}}, Time: time.Now()}
+		r, err := appraiseAs(KindQuote, in)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.Verdict != Invalid || len(r.Why()) != 1 {
+		if r.Verdict != scheme.Invalid || len(r.Why()) != 1 {
 			t.Errorf("cut to %d bytes: %s %q", n, r.Verdict, r.Why())
 		}
 	}
@@ -96,17 +98,26 @@ func TestOwnGuestLogs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for kind, log := range map[Kind][]byte{KindEventLog: ev.EventLog, KindIMA: ev.IMALog} {
-		in := &Input{Files: []File{{Name: "log", Data: log}}, Endorsements: []File{{Name: "bundle", Data: bundle}}}
-		r, err := in.Appraise(kind)
-		if err != nil || r.Verdict != Valid {
+	for kind, log := range map[string][]byte{KindEventLog: ev.EventLog, KindIMA: ev.IMALog} {
+		in := &scheme.Input{Files: []scheme.File{{Name: "log", Data: log}}, Endorsements: []scheme.File{{Name: "bundle", Data: bundle}}}
+		r, err := appraiseAs(kind, in)
+		if err != nil || r.Verdict != scheme.Valid {
 			t.Fatalf("%s: %v %v", kind, err, r.Why())
 		}
 		for _, n := range []int{1, len(log) / 3, len(log) - 1} {
 			in.Files[0].Data = log[:n]
-			if r, err := in.Appraise(kind); err != nil || r.Verdict != Invalid || len(r.Why()) == 0 {
+			if r, err := appraiseAs(kind, in); err != nil || r.Verdict != scheme.Invalid || len(r.Why()) == 0 {
 				t.Errorf("%s cut to %d bytes: %v %s", kind, n, err, r.Verdict)
 			}
 		}
 	}
+}
+
+func appraiseAs(name string, in *scheme.Input) (*scheme.Result, error) {
+	for _, k := range Kinds() {
+		if k.Name == name {
+			return k.Appraise(in)
+		}
+	}
+	return nil, fmt.Errorf("there is no kind %s", name)
 }

@@ -7,9 +7,11 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/ashlar-cloud/ashlar/measurement/eventlog"
 	"github.com/ashlar-cloud/ashlar/measurement/ima"
 	"github.com/ashlar-cloud/ashlar/rats"
 	"github.com/ashlar-cloud/ashlar/tpm2"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 )
 
 // imaPCR is the PCR that Linux extends with IMA entries unless told otherwise.
@@ -163,19 +165,19 @@ func (a *appraisal) checkIMA() {
 		}
 	}
 	if len(want) == 0 {
-		a.leave("", "IMA log", "the IMA log proves nothing: no confirmed quote covers PCR 10")
+		a.Leave("", "IMA log", "the IMA log proves nothing: no confirmed quote covers PCR 10")
 		return
 	}
 	a.Facts["pcr10_at_quote"] = values
 	n, ok := a.ima.prefix(want, a.initial)
 	if !ok {
-		a.fail(ReasonIMA, rats.Executables, rats.CryptoFailed, rats.Claim{Name: "IMA log", Expected: first(values),
+		a.Fail(scheme.ReasonIMA, rats.Executables, rats.CryptoFailed, rats.Claim{Name: "IMA log", Expected: first(values),
 			Why: fmt.Sprintf("the IMA log does not lead to the quoted PCR 10: none of its %d entries, in this order, ends there; it is cut, altered, or of another boot", a.ima.len())})
 		return
 	}
 	a.imaUsed = n
 	a.Facts["ima_entries_at_quote"] = n
-	a.hold("IMA log", fmt.Sprintf("%d of %d entries lead to the quoted PCR 10", n, a.ima.len()))
+	a.Hold("IMA log", fmt.Sprintf("%d of %d entries lead to the quoted PCR 10", n, a.ima.len()))
 	a.imaEntries(n)
 }
 
@@ -193,16 +195,16 @@ func (a *appraisal) imaEntries(n int) {
 	bad, elsewhere := 0, 0
 	for i := range n {
 		if a.ima.Entries[i].PCR != imaPCR {
-			if elsewhere++; elsewhere > MaxReported {
+			if elsewhere++; elsewhere > scheme.MaxReported {
 				continue
 			}
-			a.leave(ReasonCoverage, fmt.Sprintf("IMA entry %d", i+1), fmt.Sprintf("IMA entry %d (%s) is in PCR %d, which is not examined", i+1, a.ima.path(i), a.ima.Entries[i].PCR))
+			a.Leave(scheme.ReasonCoverage, fmt.Sprintf("IMA entry %d", i+1), fmt.Sprintf("IMA entry %d (%s) is in PCR %d, which is not examined", i+1, a.ima.path(i), a.ima.Entries[i].PCR))
 		}
 		if !a.ima.bad[i+1] {
 			continue
 		}
-		if bad++; bad <= MaxReported {
-			a.fail(ReasonIMAHash, rats.Executables, rats.CryptoFailed, rats.Claim{Name: fmt.Sprintf("IMA entry %d", i+1),
+		if bad++; bad <= scheme.MaxReported {
+			a.Fail(scheme.ReasonIMAHash, rats.Executables, rats.CryptoFailed, rats.Claim{Name: fmt.Sprintf("IMA entry %d", i+1),
 				Why: fmt.Sprintf("IMA entry %d (%s) is altered: its digest is not that of its content", i+1, a.ima.path(i))})
 		}
 	}
@@ -212,12 +214,12 @@ func (a *appraisal) imaEntries(n int) {
 // entries, and, where PCR 10 was recorded with it, which prefix leads there.
 // Those values are taken as they are: only a quote proves them.
 // With a policy, every file measured must be one that it allows.
-func AppraiseIMA(raw []byte, recorded PCRs, policy *ima.Policy) *Result {
+func AppraiseIMA(raw []byte, recorded eventlog.PCRs, policy *ima.Policy) *scheme.Result {
 	v, err := parseIMA(raw)
 	if err != nil {
-		return malformed("IMA log", err)
+		return scheme.Malformed("IMA log", err)
 	}
-	r := newResult()
+	r := scheme.NewResult()
 	h := v.CheckHashes()
 	r.Facts["format"], r.Facts["entries"] = v.Format.String(), v.len()
 	r.Facts["templates"], r.Facts["pcrs_used"] = v.Templates(), v.PCRs()
@@ -229,7 +231,7 @@ func AppraiseIMA(raw []byte, recorded PCRs, policy *ima.Policy) *Result {
 		if i >= MaxMeasurements {
 			continue
 		}
-		r.Measurements = append(r.Measurements, Measurement{Log: "ima", Number: i + 1, PCR: int(v.Entries[i].PCR),
+		r.Measurements = append(r.Measurements, scheme.Measurement{Log: "ima", Number: i + 1, PCR: int(v.Entries[i].PCR),
 			Stage: stageFile, What: v.path(i), Digest: v.file(i)})
 	}
 	if len(algs) == 1 {
@@ -237,32 +239,32 @@ func AppraiseIMA(raw []byte, recorded PCRs, policy *ima.Policy) *Result {
 		r.Facts["file_digest_alg"] = alg
 	}
 	if h.Unknown > 0 {
-		r.leave(ReasonAlgorithm, "template hashes", fmt.Sprintf("%d entries have hashes of an algorithm that is not known here: what they cover cannot be checked", h.Unknown))
-		r.finish()
+		r.Leave(scheme.ReasonAlgorithm, "template hashes", fmt.Sprintf("%d entries have hashes of an algorithm that is not known here: what they cover cannot be checked", h.Unknown))
+		r.Finish()
 		return r
 	}
 	r.Facts["template_hash_ok"], r.Facts["template_hash_bad"] = h.OK, len(h.Bad)
 	for n, number := range h.Bad {
-		if n == MaxReported {
+		if n == scheme.MaxReported {
 			break
 		}
-		r.fail(ReasonIMAHash, rats.Executables, rats.CryptoFailed, rats.Claim{Name: fmt.Sprintf("IMA entry %d", number),
+		r.Fail(scheme.ReasonIMAHash, rats.Executables, rats.CryptoFailed, rats.Claim{Name: fmt.Sprintf("IMA entry %d", number),
 			Why: fmt.Sprintf("IMA entry %d (%s) is altered: its hash is not that of its content", number, v.path(number-1))})
 	}
 	r.Facts["pcr10"] = v.pcr10()
-	r.quoted(v, recorded)
+	quoted(r, v, recorded)
 	if policy != nil {
 		for n, d := range policy.Check(v.Log, v.len()) {
-			if n == MaxReported {
+			if n == scheme.MaxReported {
 				break
 			}
-			r.fail(ReasonFile, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: fmt.Sprintf("IMA entry %d", d.Entry), Why: d.Text})
+			r.Fail(scheme.ReasonFile, rats.Executables, rats.ExecutablesContra, rats.Claim{Name: fmt.Sprintf("IMA entry %d", d.Entry), Why: d.Text})
 		}
 	}
-	if r.Verdict == Valid {
-		r.hold("IMA log", fmt.Sprintf("%d entries, every hash is that of its entry", v.len()))
+	if r.Verdict == scheme.Valid {
+		r.Hold("IMA log", fmt.Sprintf("%d entries, every hash is that of its entry", v.len()))
 	}
-	r.finish()
+	r.Finish()
 	return r
 }
 
@@ -285,7 +287,7 @@ func (v *imaView) pcr10() map[string]string {
 }
 
 // quoted finds the prefix that recorded values of PCR 10 belong to.
-func (r *Result) quoted(v *imaView, recorded PCRs) {
+func quoted(r *scheme.Result, v *imaView, recorded eventlog.PCRs) {
 	want := map[tpm2.AlgID][]byte{}
 	for alg, bank := range recorded {
 		if x := bank[imaPCR]; x != nil {
@@ -298,10 +300,10 @@ func (r *Result) quoted(v *imaView, recorded PCRs) {
 	start := func(reg register) []byte { return make([]byte, reg.alg.DigestSize()) }
 	n, ok := v.prefix(want, start)
 	if !ok {
-		r.fail(ReasonIMA, rats.Executables, rats.CryptoFailed, rats.Claim{Name: "IMA log",
+		r.Fail(scheme.ReasonIMA, rats.Executables, rats.CryptoFailed, rats.Claim{Name: "IMA log",
 			Why: fmt.Sprintf("the IMA log does not lead to the recorded PCR 10: none of its %d entries ends there", v.len())})
 		return
 	}
 	r.Facts["quoted_pcr10_matches_prefix"] = n
-	r.hold("recorded PCR 10", fmt.Sprintf("%d of %d entries lead to it", n, v.len()))
+	r.Hold("recorded PCR 10", fmt.Sprintf("%d of %d entries lead to it", n, v.len()))
 }

@@ -2,111 +2,82 @@ package tpm
 
 import (
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"maps"
 	"strings"
-	"time"
 
 	"github.com/ashlar-cloud/ashlar/identity"
+	"github.com/ashlar-cloud/ashlar/measurement/eventlog"
 	"github.com/ashlar-cloud/ashlar/measurement/ima"
 	"github.com/ashlar-cloud/ashlar/rats"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 )
 
-// Kind says what is appraised.
-type Kind string
+// Kinds are a quote with what belongs to it, and the logs by themselves.
+func Kinds() []scheme.Kind {
+	return []scheme.Kind{
+		scheme.New(scheme.Kind{Name: KindQuote, Title: "a TPM 2.0 quote with what belongs to it", Type: rats.TypeTPMEvidence,
+			Takes: scheme.TakesNonce | scheme.TakesKey | scheme.TakesReferences | scheme.TakesChallenge | scheme.TakesLogs}, quote, checkOwn),
+		scheme.New(scheme.Kind{Name: KindEventLog, Title: "a TCG event log by itself", One: true}, log, nil),
+		scheme.New(scheme.Kind{Name: KindIMA, Title: "an IMA log by itself", Takes: scheme.TakesReferences, One: true}, imaLog, nil),
+	}
+}
 
-// The kinds.
+// Names of the kinds.
 const (
-	KindQuote    Kind = "tpm-quote" // a quote with what belongs to it
-	KindEventLog Kind = "eventlog"  // an event log by itself
-	KindIMA      Kind = "ima"       // an IMA log by itself
+	KindQuote    = "tpm-quote"
+	KindEventLog = "eventlog"
+	KindIMA      = "ima"
 )
 
-// Kinds lists them.
-func Kinds() []Kind { return []Kind{KindQuote, KindEventLog, KindIMA} }
-
-// File is one file as given by a person.
-type File struct {
-	Name string // for messages
-	Role Role
-	Data []byte
-}
-
-// Input is everything that a person gives to have something appraised, as files.
-type Input struct {
-	Files        []File
-	Endorsements []File
-	Key          *File // the Attestation Key
-	References   *File
-	Challenge    *identity.Challenge
-	Nonce        rats.Nonce
-	HasNonce     bool
-	Time         time.Time
-}
-
-// Appraise decodes the files and appraises them as a kind. What cannot be
-// decoded is refused in the result; the error is for misuse alone.
-func (in *Input) Appraise(kind Kind) (*Result, error) {
-	if len(in.Files) == 0 {
-		return nil, errors.New("there is nothing to appraise: name at least one file")
+func log(in *scheme.Input) *scheme.Result {
+	recorded, err := recordedOf(in)
+	if err != nil {
+		return scheme.Malformed("recorded PCR values", err)
 	}
-	switch kind {
-	case KindQuote:
-		return in.quote(), nil
-	case KindEventLog, KindIMA:
-		if len(in.Files) != 1 {
-			return nil, fmt.Errorf("kind %s takes one file, not %d", kind, len(in.Files))
-		}
-		if kind == KindIMA {
-			return in.ima(), nil
-		}
-		recorded, err := in.recorded()
-		if err != nil {
-			return malformed("recorded PCR values", err), nil
-		}
-		return AppraiseEventLog(in.Files[0].Data, recorded), nil
-	}
-	return nil, fmt.Errorf("there is no kind %q: tpm-quote, eventlog and ima are known", short(string(kind)))
+	return AppraiseEventLog(in.Files[0].Data, recorded)
 }
 
-func (in *Input) quote() *Result {
+func quote(in *scheme.Input) *scheme.Result {
 	req := Request{Evidence: &Evidence{}, Challenge: in.Challenge, Nonce: in.Nonce, HasNonce: in.HasNonce, Time: in.Time}
 	for _, f := range in.Files {
 		if err := req.Evidence.Add(f.Name, f.Role, f.Data); err != nil {
-			return malformed("evidence", err)
+			return scheme.Malformed("evidence", err)
 		}
 	}
 	for _, f := range in.Endorsements {
 		if err := req.endorse(f); err != nil {
-			return malformed("endorsement", err)
+			return scheme.Malformed("endorsement", err)
 		}
 	}
 	if in.Key != nil {
 		k, err := keyOf(in.Key.Data)
 		if err != nil {
-			return malformed("key", fmt.Errorf("%s: %w", in.Key.Name, err))
+			return scheme.Malformed("key", fmt.Errorf("%s: %w", in.Key.Name, err))
 		}
 		req.Key = k
 	}
 	if in.References != nil {
 		refs, err := ParseReferences(in.References.Data)
 		if err != nil {
-			return malformed("reference values", fmt.Errorf("%s: %w", in.References.Name, err))
+			return scheme.Malformed("reference values", fmt.Errorf("%s: %w", in.References.Name, err))
 		}
 		req.References = refs
 	}
 	return Appraise(req)
 }
 
-// CheckEndorsements says which endorsement of a quote cannot be read, nil if each
-// can: that is the caller's mistake, not the attester's.
-func (in *Input) CheckEndorsements() error {
+// checkOwn says which endorsement or reference value of a quote cannot be read.
+func checkOwn(in *scheme.Input) error {
 	var r Request
 	for _, f := range in.Endorsements {
 		if err := r.endorse(f); err != nil {
 			return err
 		}
+	}
+	if in.References != nil {
+		_, err := ParseReferences(in.References.Data)
+		return err
 	}
 	return nil
 }
@@ -118,7 +89,7 @@ func keyOf(b []byte) (*identity.Key, error) {
 	return identity.ParseKey(b)
 }
 
-func (r *Request) endorse(f File) error {
+func (r *Request) endorse(f scheme.File) error {
 	if certs, err := identity.ParseCertificates(f.Data); err == nil {
 		r.Certificates = append(r.Certificates, certs...)
 		return nil
@@ -133,8 +104,8 @@ func (r *Request) endorse(f File) error {
 
 // recorded gathers the PCR values among the endorsements of a log. A runtime
 // policy is none, but is left to be given as reference values.
-func (in *Input) recorded() (PCRs, error) {
-	all := PCRs{}
+func recordedOf(in *scheme.Input) (eventlog.PCRs, error) {
+	all := eventlog.PCRs{}
 	for _, f := range in.Endorsements {
 		if _, err := ima.ParsePolicy(f.Data); err == nil {
 			continue
@@ -153,15 +124,15 @@ func (in *Input) recorded() (PCRs, error) {
 	return all, nil
 }
 
-func (in *Input) ima() *Result {
-	recorded, err := in.recorded()
+func imaLog(in *scheme.Input) *scheme.Result {
+	recorded, err := recordedOf(in)
 	if err != nil {
-		return malformed("recorded PCR values", err)
+		return scheme.Malformed("recorded PCR values", err)
 	}
 	var policy *ima.Policy
 	if in.References != nil {
 		if policy, err = filePolicy(in.References.Data); err != nil {
-			return malformed("reference values", fmt.Errorf("%s: %w", in.References.Name, err))
+			return scheme.Malformed("reference values", fmt.Errorf("%s: %w", in.References.Name, err))
 		}
 	}
 	return AppraiseIMA(in.Files[0].Data, recorded, policy)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ashlar-cloud/ashlar/identity"
 	"github.com/ashlar-cloud/ashlar/rats"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 )
 
 // checkIdentity examines whose key the AK is. The instance is recognized if the
@@ -22,21 +23,21 @@ func (a *appraisal) checkIdentity() {
 	activated := a.checkActivation()
 	a.checkAttributes(activated || certified)
 	if certified || activated && genuine {
-		a.claim(rats.Hardware, rats.HardwareGenuine)
+		a.Claim(rats.Hardware, rats.HardwareGenuine)
 	}
 	fresh := a.fresh()
 	switch {
 	case a.endorsed || certified || activated && ekGood:
 		if fresh && a.Result.Facts["signature"] != nil {
-			a.claim(rats.InstanceIdentity, rats.InstanceKnown)
+			a.Claim(rats.InstanceIdentity, rats.InstanceKnown)
 		}
 		if len(a.ev.AttesterKey) > 0 && fresh {
 			a.AttesterKey = a.ev.AttesterKey
 		}
 	case activated:
-		a.leave("", "endorsement key", "the attestation key lives in the endorsement key's TPM, but nobody vouches for that: give the EK, or its maker's CA certificate, as an endorsement")
+		a.Leave("", "endorsement key", "the attestation key lives in the endorsement key's TPM, but nobody vouches for that: give the EK, or its maker's CA certificate, as an endorsement")
 	default:
-		a.leave("", "attestation key", "nobody vouches for the attestation key: the evidence may be from any TPM, or none")
+		a.Leave("", "attestation key", "nobody vouches for the attestation key: the evidence may be from any TPM, or none")
 	}
 }
 
@@ -47,19 +48,19 @@ func (a *appraisal) checkAttributes(proven bool) {
 	const name = "attestation key attributes"
 	p := a.ak.Public
 	if p == nil {
-		a.leave("", name, "the attestation key came without its public area: whether it is restricted to statements of its TPM is not known")
+		a.Leave("", name, "the attestation key came without its public area: whether it is restricted to statements of its TPM is not known")
 		return
 	}
 	if err := identity.CheckAK(p); err != nil {
-		a.fail(ReasonKeyAttributes, rats.InstanceIdentity, rats.InstanceUnknown, rats.Claim{Name: name, Why: sentence(err)})
+		a.Fail(scheme.ReasonKeyAttributes, rats.InstanceIdentity, rats.InstanceUnknown, rats.Claim{Name: name, Why: err.Error()})
 		return
 	}
 	a.Facts["ak_name"] = hex.EncodeToString(p.Name())
 	if !proven && a.statedOnly {
-		a.leave("", name, "that the attestation key is restricted to statements of its TPM is only what the evidence says: no challenge was answered with it")
+		a.Leave("", name, "that the attestation key is restricted to statements of its TPM is only what the evidence says: no challenge was answered with it")
 		return
 	}
-	a.hold(name, "restricted signing key, fixed to its TPM")
+	a.Hold(name, "restricted signing key, fixed to its TPM")
 }
 
 // checkAKCertificate tells whether a certificate that leads to an endorsed CA
@@ -73,12 +74,12 @@ func (a *appraisal) checkAKCertificate() bool {
 	a.Facts["ak_certificate_issuer"] = c.Issuer.String()
 	a.Facts["ak_certificate_key_is_ak"] = same
 	if !same {
-		a.fail(ReasonCertificate, rats.InstanceIdentity, rats.InstanceUnknown, rats.Claim{Name: "AK certificate",
+		a.Fail(scheme.ReasonCertificate, rats.InstanceIdentity, rats.InstanceUnknown, rats.Claim{Name: "AK certificate",
 			Why: "the AK certificate is for another key than the one that signed the quote"})
 		return false
 	}
 	if err := identity.CheckAKCertificate(c); err != nil {
-		a.fail(ReasonCertificate, rats.InstanceIdentity, rats.InstanceUnknown, rats.Claim{Name: "AK certificate", Why: sentence(err)})
+		a.Fail(scheme.ReasonCertificate, rats.InstanceIdentity, rats.InstanceUnknown, rats.Claim{Name: "AK certificate", Why: err.Error()})
 		return false
 	}
 	ok := a.chain("AK certificate", c)
@@ -89,15 +90,15 @@ func (a *appraisal) checkAKCertificate() bool {
 // chain follows a certificate of the Evidence to the endorsed CAs.
 func (a *appraisal) chain(name string, c *x509.Certificate) bool {
 	if len(a.Certificates) == 0 {
-		a.leave("", name, fmt.Sprintf("no CA certificate was given that the %s could lead to: its issuer is %q", name, short(c.Issuer.String())))
+		a.Leave("", name, fmt.Sprintf("no CA certificate was given that the %s could lead to: its issuer is %q", name, short(c.Issuer.String())))
 		return false
 	}
 	others := append(slices.Clone(a.ev.intermediates), a.ev.certs...)
 	if err := identity.Chain(c, a.Certificates, others, a.Time); err != nil {
-		a.fail(ReasonCertificate, rats.Hardware, rats.HardwareUnknown, rats.Claim{Name: name, Why: sentence(err)})
+		a.Fail(scheme.ReasonCertificate, rats.Hardware, rats.HardwareUnknown, rats.Claim{Name: name, Why: err.Error()})
 		return false
 	}
-	a.hold(name, "issued by "+c.Issuer.String())
+	a.Hold(name, "issued by "+c.Issuer.String())
 	return true
 }
 
@@ -112,14 +113,14 @@ func (a *appraisal) checkEK() (good, genuine bool) {
 		err = identity.CheckEK(a.ev.EK)
 	}
 	if err != nil {
-		a.fail(ReasonKeyAttributes, rats.InstanceIdentity, rats.InstanceUnknown, rats.Claim{Name: "endorsement key", Why: sentence(err)})
+		a.Fail(scheme.ReasonKeyAttributes, rats.InstanceIdentity, rats.InstanceUnknown, rats.Claim{Name: "endorsement key", Why: err.Error()})
 		return false, false
 	}
 	a.Facts["ek_name"] = hex.EncodeToString(a.ev.EK.Name())
 	for _, k := range withCertified(a.Keys, a.Certificates) {
 		if k.Equal(ek) {
 			good = true
-			a.hold("endorsement key", "endorsed by the caller")
+			a.Hold("endorsement key", "endorsed by the caller")
 			break
 		}
 	}
@@ -128,7 +129,7 @@ func (a *appraisal) checkEK() (good, genuine bool) {
 			continue // a TPM has one for each of its EKs
 		}
 		if err := identity.CheckEKCertificate(c, ek); err != nil {
-			a.fail(ReasonCertificate, rats.Hardware, rats.HardwareUnknown, rats.Claim{Name: "EK certificate", Why: sentence(err)})
+			a.Fail(scheme.ReasonCertificate, rats.Hardware, rats.HardwareUnknown, rats.Claim{Name: "EK certificate", Why: err.Error()})
 			continue
 		}
 		if a.chain("EK certificate", c) {
@@ -144,18 +145,18 @@ func (a *appraisal) checkActivation() bool {
 	switch {
 	case a.Challenge == nil:
 		if len(a.ev.ActivationSecret) > 0 {
-			a.leave("", name, "the evidence answers a challenge, and which one was not given")
+			a.Leave("", name, "the evidence answers a challenge, and which one was not given")
 		}
 		return false
 	case a.ev.EK == nil || a.ak.Public == nil:
-		a.fail(ReasonActivation, rats.InstanceIdentity, rats.InstanceUnknown, rats.Claim{Name: name,
+		a.Fail(scheme.ReasonActivation, rats.InstanceIdentity, rats.InstanceUnknown, rats.Claim{Name: name,
 			Why: "the challenge cannot be answered: the evidence lacks the endorsement key or the attestation key's public area"})
 		return false
 	}
 	if err := a.Challenge.Answered(a.ev.EK, a.ak.Public, a.ev.ActivationSecret); err != nil {
-		a.fail(ReasonActivation, rats.InstanceIdentity, rats.InstanceUnknown, rats.Claim{Name: name, Why: sentence(err)})
+		a.Fail(scheme.ReasonActivation, rats.InstanceIdentity, rats.InstanceUnknown, rats.Claim{Name: name, Why: err.Error()})
 		return false
 	}
-	a.hold(name, "the attestation key is in the endorsement key's TPM")
+	a.Hold(name, "the attestation key is in the endorsement key's TPM")
 	return true
 }

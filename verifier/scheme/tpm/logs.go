@@ -11,10 +11,11 @@ import (
 	"github.com/ashlar-cloud/ashlar/measurement/eventlog"
 	"github.com/ashlar-cloud/ashlar/rats"
 	"github.com/ashlar-cloud/ashlar/tpm2"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 )
 
 // logFacts says what an event log is and what it replays to.
-func logFacts(l *eventlog.Log, banks []eventlog.Bank) Facts {
+func logFacts(l *eventlog.Log, banks []eventlog.Bank) scheme.Facts {
 	pcrs := map[string]map[string]string{}
 	for i := range banks {
 		b := &banks[i]
@@ -29,7 +30,7 @@ func logFacts(l *eventlog.Log, banks []eventlog.Bank) Facts {
 	for _, alg := range l.Banks() {
 		names = append(names, alg.String())
 	}
-	f := Facts{"format": l.Format.String(), "banks": names, "events": len(l.Events),
+	f := scheme.Facts{"format": l.Format.String(), "banks": names, "events": len(l.Events),
 		"spec_id_header": l.SpecID != nil, "startup_locality": nil, "padding_bytes": l.Padding, "pcrs": pcrs}
 	if loc, stated := l.StartupLocality(); stated {
 		f["startup_locality"] = loc
@@ -45,16 +46,16 @@ func (a *appraisal) checkEventLog() {
 	if a.log == nil {
 		return
 	}
-	a.structure(a.log)
+	structure(a.Result, a.log)
 	if len(a.PCRs) == 0 {
-		a.leave("", "event log", "the event log proves nothing: no quote confirms PCR values")
+		a.Leave("", "event log", "the event log proves nothing: no quote confirms PCR values")
 		return
 	}
-	a.replayed(a.log, a.banks, a.PCRs)
+	replayed(a.Result, a.log, a.banks, a.PCRs)
 }
 
 // structure reports what is malformed in a log; doubtful data is only noted.
-func (r *Result) structure(l *eventlog.Log) {
+func structure(r *scheme.Result, l *eventlog.Log) {
 	for _, f := range l.Check() {
 		name := "event log"
 		if f.Event > 0 {
@@ -62,9 +63,9 @@ func (r *Result) structure(l *eventlog.Log) {
 		}
 		switch f.Severity {
 		case eventlog.Malformed:
-			r.fail(ReasonMalformed, rats.Executables, rats.CryptoFailed, rats.Claim{Name: name, Why: f.Text})
+			r.Fail(scheme.ReasonMalformed, rats.Executables, rats.CryptoFailed, rats.Claim{Name: name, Why: f.Text})
 		case eventlog.Doubt:
-			r.leave("", name, f.Text)
+			r.Leave("", name, f.Text)
 		}
 	}
 }
@@ -72,7 +73,7 @@ func (r *Result) structure(l *eventlog.Log) {
 // replayed compares the log's banks with recorded PCR values. A log that
 // replays in one bank and not in another is partial evidence: some firmware
 // writes a bank's digests wrong, but what holds in the one is proven by it.
-func (r *Result) replayed(l *eventlog.Log, banks []eventlog.Bank, recorded PCRs) {
+func replayed(r *scheme.Result, l *eventlog.Log, banks []eventlog.Bank, recorded eventlog.PCRs) {
 	compared, mismatch, values := map[string][]int{}, map[string][]int{}, map[string]map[string]string{}
 	var good, bad []string
 	var failures []rats.Claim
@@ -101,19 +102,19 @@ func (r *Result) replayed(l *eventlog.Log, banks []eventlog.Bank, recorded PCRs)
 		r.Facts["recorded_pcrs"] = values
 	}
 	for _, name := range good {
-		r.hold("event log in bank "+name, fmt.Sprintf("%d PCRs replay", len(compared[name])))
+		r.Hold("event log in bank "+name, fmt.Sprintf("%d PCRs replay", len(compared[name])))
 	}
 	switch {
 	case len(good) > 0 && len(bad) > 0:
 		for _, c := range failures {
-			r.leave(ReasonLog+Reason("-in-"+strings.Join(bad, "-")), c.Name, c.Why)
+			r.Leave(scheme.ReasonLog+scheme.Reason("-in-"+strings.Join(bad, "-")), c.Name, c.Why)
 		}
 	case len(bad) > 0:
 		for _, c := range failures {
-			r.fail(ReasonLog, rats.Executables, rats.CryptoFailed, c)
+			r.Fail(scheme.ReasonLog, rats.Executables, rats.CryptoFailed, c)
 		}
 	case len(good) == 0:
-		r.leave("", "event log", "the event log proves nothing: it has no bank and PCR in common with the PCR values that are known")
+		r.Leave("", "event log", "the event log proves nothing: it has no bank and PCR in common with the PCR values that are known")
 	}
 }
 
@@ -180,7 +181,7 @@ func (a *appraisal) measure() {
 		}
 	}
 	for i := range min(max(a.imaUsed, 0), MaxMeasurements) {
-		a.Measurements = append(a.Measurements, Measurement{Log: "ima", Number: i + 1, PCR: imaPCR,
+		a.Measurements = append(a.Measurements, scheme.Measurement{Log: "ima", Number: i + 1, PCR: imaPCR,
 			Stage: stageFile, What: a.ima.path(i), Digest: a.ima.file(i), Data: dataProved})
 	}
 }
@@ -202,36 +203,36 @@ func dataWord(e *eventlog.Event, alg tpm2.AlgID) string {
 	return dataStated
 }
 
-func measureEvent(l *eventlog.Log, i int, alg tpm2.AlgID) (Measurement, bool) {
+func measureEvent(l *eventlog.Log, i int, alg tpm2.AlgID) (scheme.Measurement, bool) {
 	e := &l.Events[i]
 	if !e.Extends() || e.Digest(alg) == nil { // a loader may leave banks out
-		return Measurement{}, false
+		return scheme.Measurement{}, false
 	}
-	return Measurement{Log: "event", Number: e.Number, PCR: int(e.PCR), Stage: l.Stage(i).String(),
+	return scheme.Measurement{Log: "event", Number: e.Number, PCR: int(e.PCR), Stage: l.Stage(i).String(),
 		What: l.Explain(i), Digest: alg.String() + ":" + hex.EncodeToString(e.Digest(alg)), Data: dataWord(e, alg)}, true
 }
 
 // AppraiseEventLog examines an event log by itself: its structure, and, where
 // PCR values were recorded with it, whether it leads to them. Those values are
 // taken as they are: only a quote proves them.
-func AppraiseEventLog(raw []byte, recorded PCRs) *Result {
-	r := newResult()
+func AppraiseEventLog(raw []byte, recorded eventlog.PCRs) *scheme.Result {
+	r := scheme.NewResult()
 	text := unwrapBase64(raw)
 	if len(text) != len(raw) {
 		r.Facts["encoding"] = "base64"
 	}
 	l, err := eventlog.Parse(text)
 	if err != nil {
-		return malformed("event log", err)
+		return scheme.Malformed("event log", err)
 	}
 	banks := l.Replay()
 	maps.Copy(r.Facts, logFacts(l, banks))
-	r.structure(l)
+	structure(r, l)
 	if len(recorded) > 0 {
-		r.replayed(l, banks, recorded)
+		replayed(r, l, banks, recorded)
 	}
-	if r.Verdict == Valid {
-		r.hold("event log", fmt.Sprintf("%d events, well-formed", len(l.Events)))
+	if r.Verdict == scheme.Valid {
+		r.Hold("event log", fmt.Sprintf("%d events, well-formed", len(l.Events)))
 	}
 	if len(banks) > 0 {
 		alg := banks[len(banks)-1].Alg
@@ -241,21 +242,21 @@ func AppraiseEventLog(raw []byte, recorded PCRs) *Result {
 			}
 		}
 	}
-	r.finish()
+	r.Finish()
 	return r
 }
 
 // RecordedPCRs reads the PCR values in a file of Evidence, unproven: for
 // AppraiseEventLog and AppraiseIMA.
-func RecordedPCRs(name string, b []byte) (PCRs, error) {
+func RecordedPCRs(name string, b []byte) (eventlog.PCRs, error) {
 	if isToolsPCRs(b) {
 		return parseToolsPCRs(b)
 	}
 	e := &Evidence{}
-	if err := e.Add(name, RoleAuto, b); err != nil {
+	if err := e.Add(name, scheme.RoleAuto, b); err != nil {
 		return nil, err
 	}
-	all := PCRs{}
+	all := eventlog.PCRs{}
 	for i := range e.Quotes {
 		q := &e.Quotes[i]
 		if q.rawPCRs != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash"
 
+	"github.com/ashlar-cloud/ashlar/measurement/eventlog"
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
 
@@ -30,13 +31,13 @@ func selected(list tpm2.PCRSelectionList) []register {
 }
 
 // get gives a value, nil if it is not there.
-func (p PCRs) get(r register) []byte { return p[r.alg][r.index] }
+func value(p eventlog.PCRs, r register) []byte { return p[r.alg][r.index] }
 
 // digest hashes the values of the selection into h. It gives the first
 // register that has no value.
-func (p PCRs) digest(h hash.Hash, order []register) (sum []byte, missing *register) {
+func quoteDigest(p eventlog.PCRs, h hash.Hash, order []register) (sum []byte, missing *register) {
 	for i := range order {
-		v := p.get(order[i])
+		v := value(p, order[i])
 		if v == nil {
 			return nil, &order[i]
 		}
@@ -69,7 +70,7 @@ func isToolsPCRs(b []byte) bool {
 	return n <= toolsSelections && lists <= maxToolsLists && int(lists)*toolsList == len(b)-toolsHeader-4
 }
 
-func parseToolsPCRs(b []byte) (PCRs, error) {
+func parseToolsPCRs(b []byte) (eventlog.PCRs, error) {
 	if !isToolsPCRs(b) {
 		return nil, errors.New("not a PCR file of tpm2-tools")
 	}
@@ -102,9 +103,9 @@ func parseToolsPCRs(b []byte) (PCRs, error) {
 	if len(order) != len(digests) {
 		return nil, fmt.Errorf("the PCR file selects %d PCRs and has %d values", len(order), len(digests))
 	}
-	p := PCRs{}
+	p := eventlog.PCRs{}
 	for i, r := range order {
-		if err := p.set(r.alg, r.index, digests[i]); err != nil {
+		if err := p.Set(r.alg, r.index, digests[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -113,14 +114,14 @@ func parseToolsPCRs(b []byte) (PCRs, error) {
 
 // parseRawPCRs reads PCR values one after another in the quote's order, as
 // tpm2_quote --pcrs_format values and tpm2_pcrread -o write them.
-func parseRawPCRs(b []byte, order []register) (PCRs, error) {
-	p := PCRs{}
+func parseRawPCRs(b []byte, order []register) (eventlog.PCRs, error) {
+	p := eventlog.PCRs{}
 	for _, r := range order {
 		n := r.alg.DigestSize()
 		if n == 0 || len(b) < n {
 			return nil, errors.New("the PCR values are fewer than the quote selects")
 		}
-		if err := p.set(r.alg, r.index, b[:n]); err != nil {
+		if err := p.Set(r.alg, r.index, b[:n]); err != nil {
 			return nil, err
 		}
 		b = b[n:]

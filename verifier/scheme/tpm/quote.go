@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/ashlar-cloud/ashlar/measurement/eventlog"
 	"github.com/ashlar-cloud/ashlar/rats"
 	"github.com/ashlar-cloud/ashlar/tpm2"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 )
 
 // quoteFacts records what the quotes say.
@@ -51,7 +53,7 @@ func (a *appraisal) quoteFacts() {
 	a.recordedFacts(a.ev.Quotes[0].PCRs)
 }
 
-func (a *appraisal) recordedFacts(p PCRs) {
+func (a *appraisal) recordedFacts(p eventlog.PCRs) {
 	count := map[string]int{}
 	for alg, bank := range p {
 		count[alg.String()] = len(bank)
@@ -73,7 +75,7 @@ func (a *appraisal) checkQuotes() {
 		a.checkDigest(i, hash)
 		was, is := a.attests[0].ClockInfo, a.attests[i].ClockInfo
 		if was.ResetCount != is.ResetCount || was.RestartCount != is.RestartCount {
-			a.broken(ReasonMalformed, a.name(i, "boot"), errors.New("the quotes are not of one boot: their reset counts differ"))
+			a.Break(scheme.ReasonMalformed, a.name(i, "boot"), errors.New("the quotes are not of one boot: their reset counts differ"))
 		}
 	}
 }
@@ -83,27 +85,27 @@ func (a *appraisal) checkSignature(i int) tpm2.AlgID {
 	q, label := &a.ev.Quotes[i], a.name(i, "quote signature")
 	guess := bySize(len(a.attests[i].Quote.Digest))
 	if len(q.Signature) == 0 {
-		a.broken(ReasonSignature, label, errors.New("the quote is not signed: its signature is missing"))
+		a.Break(scheme.ReasonSignature, label, errors.New("the quote is not signed: its signature is missing"))
 		return guess
 	}
 	s, err := parseSignature(q.Signature, a.ak)
 	if err != nil {
-		a.broken(ReasonMalformed, label, err)
+		a.Break(scheme.ReasonMalformed, label, err)
 		return guess
 	}
 	a.Facts["signature"] = s.scheme()
 	if a.ak == nil {
-		a.leave(ReasonNoKey, label, "the signature cannot be checked: the attestation key is not in the evidence; give it with --key")
+		a.Leave(scheme.ReasonNoKey, label, "the signature cannot be checked: the attestation key is not in the evidence; give it with --key")
 		return s.Hash
 	}
 	if err := s.verify(a.ak, q.Message); err != nil {
-		a.broken(ReasonSignature, label, err)
+		a.Break(scheme.ReasonSignature, label, err)
 		return s.Hash
 	}
-	a.hold(label, s.scheme())
+	a.Hold(label, s.scheme())
 	if s.Hash == tpm2.AlgSHA1 {
-		a.leave("", a.name(i, "signature strength"), "the quote is signed over SHA-1, for which collisions can be made: it does not affirm anything")
-		a.claim(rats.InstanceIdentity, rats.NoClaim)
+		a.Leave("", a.name(i, "signature strength"), "the quote is signed over SHA-1, for which collisions can be made: it does not affirm anything")
+		a.Claim(rats.InstanceIdentity, rats.NoClaim)
 	}
 	return s.Hash
 }
@@ -120,7 +122,7 @@ func bySize(n int) tpm2.AlgID {
 func (a *appraisal) checkNonce(i int) {
 	label, found := a.name(i, "nonce"), rats.Nonce(a.attests[i].ExtraData)
 	if !a.HasNonce {
-		a.leave("", label, "whether the quote is fresh was not checked: no nonce was given")
+		a.Leave("", label, "whether the quote is fresh was not checked: no nonce was given")
 		return
 	}
 	want := rats.BindKey(a.Nonce, a.ev.AttesterKey)
@@ -129,13 +131,13 @@ func (a *appraisal) checkNonce(i int) {
 		if len(a.ev.AttesterKey) > 0 {
 			why = "the quote was not made under this nonce and the attester's key in the evidence: it is a replay, or the key was exchanged"
 		}
-		a.fail(ReasonNonce, rats.InstanceIdentity, rats.CryptoFailed,
+		a.Fail(scheme.ReasonNonce, rats.InstanceIdentity, rats.CryptoFailed,
 			rats.Claim{Name: label, Expected: want.String(), Found: found.String(), Why: why})
 		return
 	}
-	a.hold(label, found.String())
+	a.Hold(label, found.String())
 	if len(a.Nonce) == 0 {
-		a.leave("", a.name(i, "freshness"), "the nonce is empty: any quote that was made under none answers it, however old, so it affirms nothing")
+		a.Leave("", a.name(i, "freshness"), "the nonce is empty: any quote that was made under none answers it, however old, so it affirms nothing")
 	}
 }
 
@@ -148,29 +150,29 @@ func (a *appraisal) checkDigest(i int, alg tpm2.AlgID) {
 	label, q, order := a.name(i, "PCR digest"), &a.ev.Quotes[i], a.order[i]
 	want := a.attests[i].Quote.Digest
 	if alg.DigestSize() == 0 || len(order) == 0 {
-		a.leave(ReasonPCRMissing, label, "the quote selects no PCR, or its digest is of an algorithm that is not supported")
+		a.Leave(scheme.ReasonPCRMissing, label, "the quote selects no PCR, or its digest is of an algorithm that is not supported")
 		return
 	}
 	seen := map[register]bool{}
 	for _, r := range order {
 		if seen[r] {
-			a.broken(ReasonMalformed, label, fmt.Errorf("the quote selects PCR %d of bank %v twice", r.index, r.alg))
+			a.Break(scheme.ReasonMalformed, label, fmt.Errorf("the quote selects PCR %d of bank %v twice", r.index, r.alg))
 			return
 		}
 		seen[r] = true
 		if r.alg.DigestSize() == 0 {
-			a.leave(ReasonAlgorithm, label, fmt.Sprintf("the quote covers the bank %v, which is not supported", r.alg))
+			a.Leave(scheme.ReasonAlgorithm, label, fmt.Sprintf("the quote covers the bank %v, which is not supported", r.alg))
 			return
 		}
 	}
-	sum, missing := q.PCRs.digest(alg.New(), order)
+	sum, missing := quoteDigest(q.PCRs, alg.New(), order)
 	if missing != nil {
 		a.solveDigest(i, alg)
 		return
 	}
 	if !bytes.Equal(sum, want) {
 		delete(a.Facts, "pcrDigest_matches")
-		a.fail(ReasonPCRDigest, rats.Executables, rats.CryptoFailed, rats.Claim{Name: label,
+		a.Fail(scheme.ReasonPCRDigest, rats.Executables, rats.CryptoFailed, rats.Claim{Name: label,
 			Expected: hex.EncodeToString(want), Found: hex.EncodeToString(sum),
 			Why: "the PCR values are not those that were quoted: their digest differs"})
 		return
@@ -178,22 +180,22 @@ func (a *appraisal) checkDigest(i int, alg tpm2.AlgID) {
 	a.confirm(i, alg, q.PCRs)
 }
 
-func (a *appraisal) confirm(i int, alg tpm2.AlgID, values PCRs) {
-	a.hold(a.name(i, "PCR digest"), alg.String()+":"+hex.EncodeToString(a.attests[i].Quote.Digest))
+func (a *appraisal) confirm(i int, alg tpm2.AlgID, values eventlog.PCRs) {
+	a.Hold(a.name(i, "PCR digest"), alg.String()+":"+hex.EncodeToString(a.attests[i].Quote.Digest))
 	a.Facts["pcrDigest_matches"] = true
 	algs, _ := a.Facts["pcr_digest_alg"].([]string)
 	if !slices.Contains(algs, alg.String()) {
 		a.Facts["pcr_digest_alg"] = append(algs, alg.String())
 	}
 	for _, r := range a.order[i] {
-		v := values.get(r)
-		if old := a.PCRs.get(r); old != nil && !bytes.Equal(old, v) && r.index != imaPCR {
-			a.broken(ReasonPCRDigest, a.name(i, "PCR values"),
+		v := value(values, r)
+		if old := value(a.PCRs, r); old != nil && !bytes.Equal(old, v) && r.index != imaPCR {
+			a.Break(scheme.ReasonPCRDigest, a.name(i, "PCR values"),
 				fmt.Errorf("two quotes give different values for PCR %d of bank %v", r.index, r.alg))
 			continue
 		}
-		if err := a.PCRs.set(r.alg, r.index, v); err != nil {
-			a.broken(ReasonMalformed, a.name(i, "PCR values"), err)
+		if err := a.PCRs.Set(r.alg, r.index, v); err != nil {
+			a.Break(scheme.ReasonMalformed, a.name(i, "PCR values"), err)
 		}
 	}
 }
@@ -226,21 +228,21 @@ const maxTries = 1 << 18
 func (a *appraisal) solveDigest(i int, alg tpm2.AlgID) {
 	label, want := a.name(i, "PCR digest"), a.attests[i].Quote.Digest
 	if a.log == nil {
-		a.leave(ReasonPCRMissing, label, "the PCR values that were quoted are not in the evidence, and no event log tells them")
+		a.Leave(scheme.ReasonPCRMissing, label, "the PCR values that were quoted are not in the evidence, and no event log tells them")
 		return
 	}
-	values := PCRs{}
+	values := eventlog.PCRs{}
 	var banks []tpm2.AlgID // with PCR 10
 	for _, r := range a.order[i] {
-		v := a.ev.Quotes[i].PCRs.get(r)
+		v := value(a.ev.Quotes[i].PCRs, r)
 		if v == nil {
 			v = a.initial(r)
 		}
 		if r.index == imaPCR && !slices.Contains(banks, r.alg) {
 			banks = append(banks, r.alg)
 		}
-		if err := values.set(r.alg, r.index, v); err != nil {
-			a.broken(ReasonMalformed, label, err)
+		if err := values.Set(r.alg, r.index, v); err != nil {
+			a.Break(scheme.ReasonMalformed, label, err)
 			return
 		}
 	}
@@ -248,7 +250,7 @@ func (a *appraisal) solveDigest(i int, alg tpm2.AlgID) {
 		if a.tries++; a.tries > maxTries {
 			return false, false
 		}
-		sum, _ := values.digest(alg.New(), a.order[i])
+		sum, _ := quoteDigest(values, alg.New(), a.order[i])
 		return bytes.Equal(sum, want), true
 	}
 	found, _ := matches()
@@ -263,7 +265,7 @@ func (a *appraisal) solveDigest(i int, alg tpm2.AlgID) {
 		if a.tries > maxTries {
 			why = "the logs are too long to find out from them which PCR values were quoted: give the PCR values (--pcrs)"
 		}
-		a.fail(ReasonLog, rats.Executables, rats.CryptoFailed, rats.Claim{Name: label, Expected: hex.EncodeToString(want), Why: why})
+		a.Fail(scheme.ReasonLog, rats.Executables, rats.CryptoFailed, rats.Claim{Name: label, Expected: hex.EncodeToString(want), Why: why})
 		return
 	}
 	a.confirm(i, alg, values)

@@ -10,7 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ashlar-cloud/ashlar/measurement/eventlog"
 	"github.com/ashlar-cloud/ashlar/tpm2"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 )
 
 // Limits of a file of reference values.
@@ -95,7 +97,7 @@ func ReferencesID(file []byte) string {
 
 func (r *References) check() error {
 	var ok bool
-	if r.alg, ok = bankByName(r.Bank); !ok {
+	if r.alg, ok = eventlog.BankByName(r.Bank); !ok {
 		return fmt.Errorf("the reference values are for the bank %q, which is not known", short(r.Bank))
 	}
 	if len(r.Boots) == 0 || len(r.Boots) > maxBoots || len(r.Files) > maxRefFiles {
@@ -142,7 +144,7 @@ func MakeReferences(boots []*Evidence, now time.Time) (*References, error) {
 	refs := &References{Format: ReferencesFormat, Version: ReferencesVersion, Created: now.UTC().Truncate(time.Second)}
 	seen := map[RefFile]bool{}
 	for i, ev := range boots {
-		a := &appraisal{Request: Request{Evidence: ev, Time: now}, Result: newResult(), ev: ev, imaUsed: -1}
+		a := &appraisal{Request: Request{Evidence: ev, Time: now}, Result: scheme.NewResult(), ev: ev, imaUsed: -1}
 		if err := a.confirmed(); err != nil {
 			return nil, fmt.Errorf("no reference values can be taken from boot %d: %w", i+1, err)
 		}
@@ -185,7 +187,7 @@ func (a *appraisal) confirmed() error {
 		a.checkIMA()
 		a.measure()
 	}
-	if a.Verdict != Valid {
+	if a.Verdict != scheme.Valid {
 		return fmt.Errorf("it does not hold by itself: %s", a.Why()[0])
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"github.com/ashlar-cloud/ashlar/identity"
 	"github.com/ashlar-cloud/ashlar/measurement/eventlog"
 	"github.com/ashlar-cloud/ashlar/tpm2"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 )
 
 // generated is TPM_GENERATED_VALUE, the magic that a TPMS_ATTEST begins with.
@@ -18,26 +19,26 @@ type Role string
 
 // The roles of single files.
 const (
-	RoleAuto     Role = "" // found out from the content
-	RoleQuote    Role = "quote"
-	RoleSig      Role = "signature"
-	RoleKey      Role = "key"
-	RolePCRs     Role = "PCR values"
-	RoleEventLog Role = "event log"
-	RoleIMA      Role = "IMA log"
+	RoleAuto     scheme.Role = "" // found out from the content
+	RoleQuote    scheme.Role = "quote"
+	RoleSig      scheme.Role = "signature"
+	RoleKey      scheme.Role = "key"
+	RolePCRs     scheme.Role = "PCR values"
+	RoleEventLog scheme.Role = "event log"
+	RoleIMA      scheme.Role = "IMA log"
 )
 
 // Add takes one file into the Evidence: a bundle or another tool's file as a
 // whole, or a single part. With RoleAuto it finds out from the content, never
 // from the name, what the file is; what cannot be told is an error that names it.
-func (e *Evidence) Add(name string, role Role, b []byte) error {
-	if role == RoleAuto {
+func (e *Evidence) Add(name string, role scheme.Role, b []byte) error {
+	if role == scheme.RoleAuto {
 		if whole, err := parseWhole(b); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		} else if whole != nil {
 			return e.merge(name, whole)
 		}
-		if role = e.sniff(b); role == RoleAuto {
+		if role = e.sniff(b); role == scheme.RoleAuto {
 			return fmt.Errorf("%s is nothing that evidence consists of: it is cut, altered or something else", name)
 		}
 	}
@@ -47,7 +48,7 @@ func (e *Evidence) Add(name string, role Role, b []byte) error {
 	return e.check()
 }
 
-func (e *Evidence) add(role Role, b []byte) error {
+func (e *Evidence) add(role scheme.Role, b []byte) error {
 	switch role {
 	case RoleQuote:
 		e.Quotes = append(e.Quotes, Quote{Message: b})
@@ -101,7 +102,7 @@ func (e *Evidence) addKey(b []byte) error {
 
 // sniff tells a single file's role by its content. A quote is told by its magic
 // alone, so that a damaged one is refused as what it is.
-func (e *Evidence) sniff(b []byte) Role {
+func (e *Evidence) sniff(b []byte) scheme.Role {
 	var sig tpm2.Signature
 	switch {
 	case bytes.HasPrefix(b, generated):
@@ -121,7 +122,7 @@ func (e *Evidence) sniff(b []byte) Role {
 	if len(e.Quotes) > 0 && e.Quotes[len(e.Quotes)-1].Signature == nil {
 		return RoleSig // what follows a quote is its signature, even if unreadable
 	}
-	return RoleAuto
+	return scheme.RoleAuto
 }
 
 // merge takes another tool's whole file in; it must be the first.

@@ -14,8 +14,10 @@ import (
 	"time"
 
 	"github.com/ashlar-cloud/ashlar/identity"
+	"github.com/ashlar-cloud/ashlar/measurement/eventlog"
 	"github.com/ashlar-cloud/ashlar/rats"
 	"github.com/ashlar-cloud/ashlar/tpm2"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 )
 
 // soft is a machine whose TPM is a few lines of test: it signs what a TPM would.
@@ -26,7 +28,7 @@ type soft struct {
 	hash   tpm2.AlgID
 	pss    bool
 	banks  []tpm2.AlgID
-	pcrs   PCRs
+	pcrs   eventlog.PCRs
 	events []byte
 	ima    []byte
 	order  tpm2.PCRSelectionList
@@ -37,15 +39,15 @@ var nonce = rats.Nonce("a nonce of the test")
 const akBits = tpm2.ObjRestricted | tpm2.ObjSign | tpm2.ObjFixedTPM | tpm2.ObjFixedParent |
 	tpm2.ObjSensitiveDataOrigin | tpm2.ObjUserWithAuth
 
-func newSoft(t *testing.T, scheme string, banks ...tpm2.AlgID) *soft {
+func newSoft(t *testing.T, signer string, banks ...tpm2.AlgID) *soft {
 	t.Helper()
-	s := &soft{t: t, hash: tpm2.AlgSHA256, banks: banks, pcrs: PCRs{}}
+	s := &soft{t: t, hash: tpm2.AlgSHA256, banks: banks, pcrs: eventlog.PCRs{}}
 	s.ak = tpm2.Public{NameAlg: tpm2.AlgSHA256, Attributes: akBits}
 	s.ak.Symmetric.Alg, s.ak.KDF.Alg = tpm2.AlgNull, tpm2.AlgNull
-	switch scheme {
+	switch signer {
 	case "p256", "p384":
 		c, curve := elliptic.P256(), tpm2.CurveP256
-		if scheme == "p384" {
+		if signer == "p384" {
 			c, curve, s.hash = elliptic.P384(), tpm2.CurveP384, tpm2.AlgSHA384
 		}
 		k, err := ecdsa.GenerateKey(c, rand.Reader)
@@ -66,7 +68,7 @@ func newSoft(t *testing.T, scheme string, banks ...tpm2.AlgID) *soft {
 			t.Fatal(err)
 		}
 		s.signer, s.ak.Type, s.ak.KeyBits, s.ak.Unique = k, tpm2.AlgRSA, 2048, k.N.Bytes()
-		s.ak.Scheme, s.pss = tpm2.Scheme{Alg: tpm2.AlgRSASSA, Hash: s.hash}, scheme == "pss"
+		s.ak.Scheme, s.pss = tpm2.Scheme{Alg: tpm2.AlgRSASSA, Hash: s.hash}, signer == "pss"
 		if s.pss {
 			s.ak.Scheme.Alg = tpm2.AlgRSAPSS
 		}
@@ -80,7 +82,7 @@ func newSoft(t *testing.T, scheme string, banks ...tpm2.AlgID) *soft {
 					v[j] = 0xff
 				}
 			}
-			if err := s.pcrs.set(alg, i, v); err != nil {
+			if err := s.pcrs.Set(alg, i, v); err != nil {
 				t.Fatal(err)
 			}
 			sel.Set(i)
@@ -144,7 +146,7 @@ func (s *soft) quote(data []byte) Quote {
 	at := tpm2.Attest{Type: tpm2.STAttestQuote, QualifiedSigner: tpm2.Name("signer"), ExtraData: data,
 		ClockInfo: tpm2.ClockInfo{Clock: 1, ResetCount: 2, Safe: true}}
 	at.Quote.Select = s.order
-	at.Quote.Digest, _ = s.pcrs.digest(s.hash.New(), selected(s.order))
+	at.Quote.Digest, _ = quoteDigest(s.pcrs, s.hash.New(), selected(s.order))
 	return s.sign(tpm2.Marshal(&at))
 }
 
@@ -171,8 +173,8 @@ func (s *soft) sign(msg []byte) Quote {
 	return Quote{Message: msg, Signature: tpm2.Marshal(&sig), PCRs: s.copyPCRs()}
 }
 
-func (s *soft) copyPCRs() PCRs {
-	p := PCRs{}
+func (s *soft) copyPCRs() eventlog.PCRs {
+	p := eventlog.PCRs{}
 	for alg, bank := range s.pcrs {
 		p[alg] = map[int][]byte{}
 		for i, v := range bank {
@@ -194,7 +196,7 @@ func (s *soft) evidence() *Evidence {
 }
 
 // appraise has evidence appraised under the nonce, with the AK endorsed.
-func (s *soft) appraise(e *Evidence, refs *References) *Result {
+func (s *soft) appraise(e *Evidence, refs *References) *scheme.Result {
 	k, err := identity.FromPublic(&s.ak)
 	if err != nil {
 		s.t.Fatal(err)
@@ -203,8 +205,8 @@ func (s *soft) appraise(e *Evidence, refs *References) *Result {
 }
 
 // booted is a machine after a usual boot.
-func booted(t *testing.T, scheme string, banks ...tpm2.AlgID) *soft {
-	s := newSoft(t, scheme, banks...)
+func booted(t *testing.T, signer string, banks ...tpm2.AlgID) *soft {
+	s := newSoft(t, signer, banks...)
 	s.event(0, "firmware")
 	s.event(4, "boot loader")
 	s.event(8, "kernel_cmdline: quiet")
@@ -234,10 +236,10 @@ func references(t *testing.T, machines ...*soft) *References {
 	return r
 }
 
-func wantRefused(t *testing.T, r *Result, reason Reason, text string) {
+func wantRefused(t *testing.T, r *scheme.Result, reason scheme.Reason, text string) {
 	t.Helper()
 	why := strings.Join(r.Why(), "\n")
-	if r.Verdict != Invalid || r.Reason != reason || !strings.Contains(why, text) || r.Status != rats.TierContraindicated {
+	if r.Verdict != scheme.Invalid || r.Reason != reason || !strings.Contains(why, text) || r.Status != rats.TierContraindicated {
 		t.Errorf("%s for %q (%s): %s\nwant invalid for %q, and %q in it", r.Verdict, r.Reason, r.Status, why, reason, text)
 	}
 	if r.AttesterKey != nil {

@@ -9,42 +9,43 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ashlar-cloud/ashlar/measurement/eventlog"
 	"github.com/ashlar-cloud/ashlar/tpm2"
-	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 )
 
 // sampleBoots are two boots, the second with a changed command line, a program more
 // and one event less.
 func sampleBoots() []*boot {
-	pcrs := func(nine byte) tpm.PCRs {
-		return tpm.PCRs{tpm2.AlgSHA256: {0: bytes.Repeat([]byte{0xa0}, 32), 9: bytes.Repeat([]byte{nine}, 32)}}
+	pcrs := func(nine byte) eventlog.PCRs {
+		return eventlog.PCRs{tpm2.AlgSHA256: {0: bytes.Repeat([]byte{0xa0}, 32), 9: bytes.Repeat([]byte{nine}, 32)}}
 	}
 	first := &boot{
 		Name: "reference", Title: "the machine", Verdict: verdictReference, PCRs: pcrs(0xc1),
-		Measured: []tpm.Measurement{
-			measurement(1, 0, "firmware", "firmware <volume>", "11", tpm.Listed),
-			measurement(2, 4, "hand-over", "separator", "22", tpm.Listed),
-			measurement(3, 9, "command line", `kernel command line "quiet"`, "33", tpm.Listed),
-			measurement(1, 10, "programs", "/bin/busybox", "44", tpm.Listed),
+		Measured: []scheme.Measurement{
+			measurement(1, 0, "firmware", "firmware <volume>", "11", scheme.Listed),
+			measurement(2, 4, "hand-over", "separator", "22", scheme.Listed),
+			measurement(3, 9, "command line", `kernel command line "quiet"`, "33", scheme.Listed),
+			measurement(1, 10, "programs", "/bin/busybox", "44", scheme.Listed),
 		},
 		EventLog: "a/eventlog.bin", IMA: "a/ima.bin", Quote: "a/quote.msg",
 	}
 	second := &boot{
 		Name: "command-line", Title: "the forged one", Verdict: verdictContraindicated,
 		Reasons: []string{"PCR 9, kernel command line: not as expected"}, PCRs: pcrs(0xc2),
-		Measured: []tpm.Measurement{
-			measurement(1, 0, "firmware", "firmware <volume>", "11", tpm.Listed),
-			measurement(0, 4, "hand-over", "separator", "22", tpm.Missing),
-			measurement(2, 9, "command line", `kernel command line "debug"`, "55", tpm.Changed),
-			measurement(1, 10, "programs", "/bin/busybox", "44", tpm.Listed),
-			measurement(2, 10, "programs", "/run/unlisted", "66", tpm.Unlisted),
+		Measured: []scheme.Measurement{
+			measurement(1, 0, "firmware", "firmware <volume>", "11", scheme.Listed),
+			measurement(0, 4, "hand-over", "separator", "22", scheme.Missing),
+			measurement(2, 9, "command line", `kernel command line "debug"`, "55", scheme.Changed),
+			measurement(1, 10, "programs", "/bin/busybox", "44", scheme.Listed),
+			measurement(2, 10, "programs", "/run/unlisted", "66", scheme.Unlisted),
 		},
 	}
 	return []*boot{first, second}
 }
 
-func measurement(number, pcr int, stage, what, digest string, listing tpm.Listing) tpm.Measurement {
-	return tpm.Measurement{
+func measurement(number, pcr int, stage, what, digest string, listing scheme.Listing) scheme.Measurement {
+	return scheme.Measurement{
 		Number: number, PCR: pcr, Stage: stage, What: what, Digest: "sha256:" + strings.Repeat(digest, 32), Listing: listing,
 	}
 }
@@ -73,7 +74,7 @@ func TestPageSaysWhatDiffers(t *testing.T) {
 }
 
 func TestStagesAreInBootOrder(t *testing.T) {
-	b := &boot{Measured: []tpm.Measurement{
+	b := &boot{Measured: []scheme.Measurement{
 		{Stage: "program or file"}, {Stage: "initrd"}, {Stage: "kernel"}, {Stage: "firmware"}, {Stage: "kernel"},
 	}}
 	if got := strings.Join(stagesOf([]*boot{b}), ", "); got != "firmware, kernel, initrd, program or file" {
@@ -82,8 +83,8 @@ func TestStagesAreInBootOrder(t *testing.T) {
 }
 
 func TestMeasuredTwiceIsTwoRows(t *testing.T) {
-	b := &boot{Measured: []tpm.Measurement{
-		measurement(1, 4, "kernel", "separator", "01", tpm.Listed), measurement(2, 4, "kernel", "separator", "02", tpm.Listed),
+	b := &boot{Measured: []scheme.Measurement{
+		measurement(1, 4, "kernel", "separator", "01", scheme.Listed), measurement(2, 4, "kernel", "separator", "02", scheme.Listed),
 	}}
 	rows, _ := measurementRows("kernel", []*boot{b})
 	if len(rows) != 2 || rows[0].Cells[0].Short() != "010101010101" || rows[1].Cells[0].Short() != "020202020202" {

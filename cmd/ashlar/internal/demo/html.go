@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 )
 
 //go:embed demo.html.tmpl
@@ -101,7 +101,7 @@ var quoted = regexp.MustCompile(`"(\\.|[^"\\])*"`)
 // measurementRows lines the boots' measurements of a stage up by PCR and by the kind of
 // thing that was measured, and by count where that comes more than once. It also gives
 // them as one list.
-func measurementRows(stage string, boots []*boot) (rows []row, all []tpm.Measurement) {
+func measurementRows(stage string, boots []*boot) (rows []row, all []scheme.Measurement) {
 	place := map[string]int{} // of each row
 	for i, b := range boots {
 		seen := map[string]int{}

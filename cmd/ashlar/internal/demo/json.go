@@ -4,23 +4,23 @@ import (
 	"encoding/json"
 	"path/filepath"
 
-	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
+	"github.com/ashlar-cloud/ashlar/measurement/eventlog"
 )
 
 // jsonBoot is one boot in demo.json.
 type jsonBoot struct {
-	Name           string   `json:"name"`
-	Verdict        string   `json:"verdict"`
-	Reasons        []string `json:"reasons"`
-	PCRs           tpm.PCRs `json:"pcrs"`
-	EventLog       string   `json:"eventlog"`
-	IMA            string   `json:"ima"`
-	Quote          string   `json:"quote"`
-	Signature      string   `json:"signature"` // the quote's, and the key that made it
-	Key            string   `json:"key"`
-	SecretReleased bool     `json:"secretReleased"`
-	Nonce          string   `json:"nonce"`
-	Qualifying     string   `json:"qualifyingData"` // what the quote signs: rats.BindKey(nonce, attester's key)
+	Name           string        `json:"name"`
+	Verdict        string        `json:"verdict"`
+	Reasons        []string      `json:"reasons"`
+	PCRs           eventlog.PCRs `json:"pcrs"`
+	EventLog       string        `json:"eventlog"`
+	IMA            string        `json:"ima"`
+	Quote          string        `json:"quote"`
+	Signature      string        `json:"signature"` // the quote's, and the key that made it
+	Key            string        `json:"key"`
+	SecretReleased bool          `json:"secretReleased"`
+	Nonce          string        `json:"nonce"`
+	Qualifying     string        `json:"qualifyingData"` // what the quote signs: rats.BindKey(nonce, attester's key)
 }
 
 // resultJSON gives the demo's result as one object.

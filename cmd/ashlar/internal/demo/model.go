@@ -8,7 +8,7 @@ import (
 
 	"github.com/ashlar-cloud/ashlar/measurement/eventlog"
 	"github.com/ashlar-cloud/ashlar/tpm2"
-	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 )
 
 // The verdicts of a boot, as demo.json and the pages spell them.
@@ -32,8 +32,8 @@ type boot struct {
 	Cmdline  string
 	Verdict  string
 	Reasons  []string
-	PCRs     tpm.PCRs // the values that the quote confirms
-	EventLog string   // paths of the evidence
+	PCRs     eventlog.PCRs // the values that the quote confirms
+	EventLog string        // paths of the evidence
 	IMA      string
 	Quote    string
 	Nonce    string // hexadecimal, drawn for this boot
@@ -42,7 +42,7 @@ type boot struct {
 	Qualifying string
 	// Measured is what the quote confirms, in the order of time: the firmware's
 	// event log, then IMA's entries.
-	Measured []tpm.Measurement
+	Measured []scheme.Measurement
 	// SecretReleased says that the guest itself decrypted the secret and proved it.
 	SecretReleased bool
 }
@@ -72,8 +72,8 @@ func stagesOf(boots []*boot) []string {
 }
 
 // during gives the boot's measurements of one stage.
-func (b *boot) during(stage string) []tpm.Measurement {
-	var out []tpm.Measurement
+func (b *boot) during(stage string) []scheme.Measurement {
+	var out []scheme.Measurement
 	for _, m := range b.Measured {
 		if m.Stage == stage {
 			out = append(out, m)
@@ -91,7 +91,7 @@ func bare(digest string) string {
 }
 
 // pcrsOf lists the PCRs that the measurements extend, for a heading.
-func pcrsOf(list []tpm.Measurement) string {
+func pcrsOf(list []scheme.Measurement) string {
 	var seen []int
 	for _, m := range list {
 		if !slices.Contains(seen, m.PCR) {

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 )
 
 // teller writes the demo's progress for people: one line for each stage, with the
@@ -51,15 +51,15 @@ func (t *teller) verdict(b *boot) {
 }
 
 // mark shows in one character how a measurement stands to the reference values.
-func mark(l tpm.Listing) string {
+func mark(l scheme.Listing) string {
 	switch l {
-	case tpm.Listed:
+	case scheme.Listed:
 		return "✓"
-	case tpm.Changed:
+	case scheme.Changed:
 		return "≠"
-	case tpm.Unlisted:
+	case scheme.Unlisted:
 		return "✗"
-	case tpm.Missing:
+	case scheme.Missing:
 		return "–"
 	}
 	return " "

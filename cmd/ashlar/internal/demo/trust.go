@@ -18,6 +18,7 @@ import (
 	"github.com/ashlar-cloud/ashlar/keybroker"
 	"github.com/ashlar-cloud/ashlar/rats"
 	"github.com/ashlar-cloud/ashlar/verifier"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
 	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
 )
 
@@ -102,7 +103,7 @@ func (t *trust) attest(ctx context.Context, m *guest.Machine, b *boot, dir strin
 	if err := os.WriteFile(filepath.Join(dir, fileResult), []byte(out.EAR+"\n"), 0o644); err != nil {
 		return err
 	}
-	b.PCRs, b.Measured, b.Reasons = out.TPM.PCRs, out.TPM.Measurements, out.TPM.Why()
+	b.PCRs, b.Measured, b.Reasons = out.Appraisal.PCRs, out.Appraisal.Measurements, out.Appraisal.Why()
 	if t.refs == nil {
 		return t.adopt(session, out, b, tell)
 	}
@@ -201,8 +202,8 @@ func (t *trust) appraise(s *session) (*verifier.Outcome, error) {
 // adopt takes the reference values from the first boot, whose evidence must hold by
 // itself, and puts the secret into the broker under them.
 func (t *trust) adopt(s *session, out *verifier.Outcome, b *boot, tell *teller) error {
-	if out.TPM.Verdict != tpm.Valid {
-		return fmt.Errorf("its evidence does not hold: %s", strings.Join(out.TPM.Why(), "; "))
+	if out.Appraisal.Verdict != scheme.Valid {
+		return fmt.Errorf("its evidence does not hold: %s", strings.Join(out.Appraisal.Why(), "; "))
 	}
 	refs, err := tpm.MakeReferences([]*tpm.Evidence{s.evidence}, time.Now())
 	if err != nil {

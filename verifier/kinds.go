@@ -1,0 +1,24 @@
+package verifier
+
+import (
+	"slices"
+
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
+)
+
+// Kinds lists every kind of Evidence that is appraised here.
+func Kinds() []scheme.Kind {
+	return slices.Concat(tpm.Kinds())
+}
+
+// FindKind gives the kind of a name, nil if there is none.
+func FindKind(name string) *scheme.Kind {
+	kinds := Kinds()
+	for i := range kinds {
+		if kinds[i].Name == name {
+			return &kinds[i]
+		}
+	}
+	return nil
+}
