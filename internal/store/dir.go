@@ -129,6 +129,26 @@ func LockToRead(path string) (unlock func() error, err error) {
 	return f.Close, nil
 }
 
+// Holder tells whether another process holds the lock on the directory at path, and its
+// number, 0 where that cannot be told. Nothing is taken, so that it keeps nobody from
+// starting.
+func Holder(path string) (pid int, held bool, err error) {
+	path = filepath.Join(path, lockName)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("lock file %s cannot be opened: %w", path, errors.Unwrap(err))
+	}
+	defer f.Close()
+	l := syscall.Flock_t{Type: syscall.F_WRLCK, Whence: io.SeekStart}
+	if err := syscall.FcntlFlock(f.Fd(), syscall.F_GETLK, &l); err != nil {
+		return 0, false, fmt.Errorf("lock file %s cannot be asked: %w", path, err)
+	}
+	return max(0, int(l.Pid)), l.Type != syscall.F_UNLCK, nil
+}
+
 // Locked reports whether the lock is held (always, where it is not wanted).
 func (d *Dir) Locked() bool {
 	d.mu.Lock()

@@ -16,7 +16,7 @@ func WriteNew(path string, b []byte) error { return writeNew(osFS{}, path, b) }
 func writeNew(fsys filesystem, path string, b []byte) error {
 	dir := filepath.Dir(path)
 	tmp := filepath.Join(dir, ".new-"+rand.Text())
-	err := fill(fsys, tmp, b)
+	err := fill(fsys, tmp, b, 0o600)
 	if err == nil {
 		err = place(fsys, tmp, path)
 	}
@@ -32,8 +32,8 @@ func writeNew(fsys filesystem, path string, b []byte) error {
 }
 
 // fill makes a file with durable content.
-func fill(fsys filesystem, path string, b []byte) error {
-	h, err := fsys.create(path, 0o600)
+func fill(fsys filesystem, path string, b []byte, mode fs.FileMode) error {
+	h, err := fsys.create(path, mode)
 	if err != nil {
 		return err
 	}
