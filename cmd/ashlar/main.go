@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,14 +38,23 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 // tellIfSlow says on a terminal that a verb is at work when it takes more than two
 // seconds, unless it reports for itself.
 func tellIfSlow(w io.Writer, cmd *cobra.Command) *time.Timer {
+	f := terminal(w)
+	if f == nil || slices.Contains([]string{"demo", "start", "takeover"}, cmd.Name()) {
+		return nil
+	}
+	return time.AfterFunc(2*time.Second, func() { fmt.Fprintf(f, "%s: still at work …\n", cmd.CommandPath()) })
+}
+
+// terminal is a writer as the terminal that it is, else nil.
+func terminal(w io.Writer) *os.File {
 	f, ok := w.(*os.File)
-	if !ok || cmd.Name() == "demo" || cmd.Name() == "start" {
+	if !ok {
 		return nil
 	}
 	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
 		return nil
 	}
-	return time.AfterFunc(2*time.Second, func() { fmt.Fprintf(f, "%s: still at work …\n", cmd.CommandPath()) })
+	return f
 }
 
 // report writes an error for people: a refusal with a line for each reason, a

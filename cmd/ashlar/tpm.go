@@ -37,7 +37,7 @@ Exit code 0: done. 1: refused, with the reason. 2: misuse.`,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newTPMStartCmd(), newTPMManufactureCmd(), newTPMImportCmd(), newTPMExportCmd(),
-		newTPMRekeyCmd(), newTPMCommandsCmd())
+		newTPMTakeoverCmd(), newTPMRekeyCmd(), newTPMCommandsCmd())
 	return cmd
 }
 

@@ -155,7 +155,12 @@ func exportTPM(dir, file string, from, to *swtpm.Key, drop bool) error {
 
 // locked holds a state directory while f works on it.
 func locked(dir string, f func(*store.Dir) (string, error)) (string, error) {
-	d, err := store.OpenDir(dir, store.Options{Mode: 0o600})
+	return lockedMode(dir, 0o600, f)
+}
+
+// lockedMode is locked, with the mode of the files that f makes.
+func lockedMode(dir string, mode fs.FileMode, f func(*store.Dir) (string, error)) (string, error) {
+	d, err := store.OpenDir(dir, store.Options{Mode: mode})
 	if err != nil {
 		return "", err
 	}
