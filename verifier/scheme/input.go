@@ -36,6 +36,8 @@ type Input struct {
 	// Nonce is the one that the Evidence must be made under, if HasNonce.
 	Nonce    rats.Nonce
 	HasNonce bool
+	// Chains remembers makers' chains that held; nil for none.
+	Chains *Chains
 	// Time is when the appraisal takes place, for certificates and collateral.
 	Time time.Time
 }

@@ -86,7 +86,7 @@ func TestStatus(t *testing.T) {
 }
 
 const goodValues = `{"format":"ashlar-claim-values","version":1,"kind":"some","created":"2026-11-27T00:00:00Z",
-	"oneOf":{"measurement":["aa","bb"],"debug":["false"]},"atLeast":{"svn":3}}`
+	"oneOf":{"measurement":["aa","bb"],"debug":["false"],"pcrs.0":["ee"]},"atLeast":{"svn":3}}`
 
 // TestValues compares facts with good values, and with each one that is not.
 func TestValues(t *testing.T) {
@@ -103,6 +103,8 @@ func TestValues(t *testing.T) {
 	for want, f := range map[string]Facts{
 		"":                           {"measurement": "bb", "debug": false, "svn": 3},
 		"measurement is cc":          {"measurement": "cc", "debug": false, "svn": 3},
+		"pcrs.0 is ff":               {"measurement": "bb", "debug": false, "svn": 3, "pcrs": map[string]string{"0": "ff"}},
+		"name \"pcrs.0\"":            {"measurement": "bb", "debug": false, "svn": 3, "pcrs": map[string]string{"1": "ee"}},
 		"debug is true":              {"measurement": "aa", "debug": true, "svn": uint8(200)},
 		"svn is 2":                   {"measurement": "aa", "debug": false, "svn": 2},
 		"svn is -1":                  {"measurement": "aa", "debug": false, "svn": -1},
@@ -111,6 +113,9 @@ func TestValues(t *testing.T) {
 	} {
 		r := NewResult()
 		r.Facts = f
+		if _, there := f["pcrs"]; !there {
+			f["pcrs"] = map[string]string{"0": "ee"}
+		}
 		r.Compare(v, of)
 		r.Finish(rats.Executables, rats.Configuration)
 		why := strings.Join(r.Why(), " ")

@@ -37,7 +37,8 @@ type Values struct {
 	Kind    string    `json:"kind"`    // the kind's name
 	Created time.Time `json:"created"`
 	// OneOf has, by the fact's name, the values of which it must have one: as
-	// Facts have it, digests in lower-case hexadecimal.
+	// Facts have it, digests in lower-case hexadecimal. "pcrs.0" is the entry 0 of
+	// the fact pcrs.
 	OneOf map[string][]string `json:"oneOf,omitempty"`
 	// AtLeast has the least value of a fact that is a number, a version for one.
 	AtLeast map[string]uint64 `json:"atLeast,omitempty"`
@@ -155,7 +156,13 @@ func (r *Result) atLeast(name string, least uint64, cat rats.Category) {
 
 // fact gives a fact in words, and why it cannot be compared.
 func (r *Result) fact(name string) (text, why string) {
-	switch f := r.Facts[name].(type) {
+	f, ok := r.Facts[name]
+	if table, entry, dotted := strings.Cut(name, "."); !ok && dotted {
+		if m, _ := r.Facts[table].(map[string]string); m[entry] != "" {
+			f = m[entry]
+		}
+	}
+	switch f := f.(type) {
 	case string:
 		return f, ""
 	case bool, int, int64, uint8, uint16, uint32, uint64:
