@@ -60,6 +60,7 @@ var lattice = []line{
 	{3, "tpm", with("tpm2", "tpm/")},
 	{4, "swtpm", with("tpm2", "tpm", "internal/seal", "golang.org/x/sys")},
 	{4, "identity", []string{"tpm2", "rats"}},
+	{4, "verifier/collateral", nil},
 	{4, "verifier", []string{"tpm2", "rats", "measurement/", "identity", "verifier/"}},
 	{5, "keybroker", []string{"rats", "tlog", "github.com/go-jose/go-jose/v4"}},
 	{6, "agent", []string{"tpm2", "rats", "measurement/", "identity", "verifier/", "keybroker", "swtpm",

@@ -5,6 +5,7 @@ import (
 
 	"github.com/ashlar-cloud/ashlar/identity"
 	"github.com/ashlar-cloud/ashlar/rats"
+	"github.com/ashlar-cloud/ashlar/verifier/collateral"
 )
 
 // Role says what a file of Evidence is.
@@ -38,6 +39,9 @@ type Input struct {
 	HasNonce bool
 	// Chains remembers makers' chains that held; nil for none.
 	Chains *Chains
+	// Collateral has, or fetches, what the Evidence and the Endorsements lack of
+	// what its maker publishes; nil for nothing.
+	Collateral *collateral.Cache
 	// Time is when the appraisal takes place, for certificates and collateral.
 	Time time.Time
 }
