@@ -68,6 +68,7 @@ var lattice = []line{
 	{7, "cmd/swtpm", with("tpm2", "tpm", "swtpm", "internal/confine", "golang.org/x/sys")},
 	{7, "cmd/swtpm_setup", []string{"*"}},
 	{7, "cmd/ashlar", []string{"*"}},
+	{7, "packaging", nil},
 }
 
 func with(more ...string) []string { return append(more, internals...) }

@@ -78,7 +78,8 @@ How it behaves:
                    power on at once, send Startup, send no Shutdown at the end
   --locality reject-locality-4,allow-set-locality
   -d, --daemon     go to the background when ready
-  -r, --runas USER the user, by name or number, that it becomes before it opens or
+  -r, --runas USER
+                   the user, by name or number, that it becomes before it opens or
                    makes anything
   --pid file=PATH|fd=N
   --log file=PATH|fd=N[,level=N][,prefix=TEXT][,truncate]

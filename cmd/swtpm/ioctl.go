@@ -19,8 +19,8 @@ Sends one command on the control channel of a swtpm that runs.
 Where the TPM is:
   --tcp [HOST]:[PORT]  127.0.0.1 and 6546 where not given
   --unix PATH
-  --tpm-device PATH, or PATH as the last word: a CUSE device; refused, there is
-                       none of this swtpm
+  --tpm-device PATH    or PATH as the last word: a CUSE device, which is refused:
+                       there is none of this swtpm
 
 Commands:
   -c                   which commands there are, as a bit mask
