@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"regexp"
 	"strings"
@@ -12,8 +14,22 @@ const maxConfig = 64 << 10
 // A config is a configuration file of swtpm's tools: lines of "name = value".
 type config []string
 
-func readConfig(path string) (config, error) {
+// readConfigText reads one. Those in /etc need not be there: a package that brought
+// them would be in the way of swtpm's, which does, and of what is written into them.
+func readConfigText(path string) ([]byte, error) {
 	b, err := readLimited(path, maxConfig)
+	if errors.Is(err, fs.ErrNotExist) {
+		for _, f := range systemConfig() {
+			if f.path == path {
+				return []byte(f.text), nil
+			}
+		}
+	}
+	return b, err
+}
+
+func readConfig(path string) (config, error) {
+	b, err := readConfigText(path)
 	if err != nil {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ func createConfigFiles(how string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	files, state, err := configFiles(dir)
+	files, state, err := userConfig(dir)
 	if err != nil {
 		return err
 	}
@@ -57,19 +57,30 @@ func createConfigFiles(how string, out io.Writer) error {
 
 type configFile struct{ path, text string }
 
-// configFiles are the files of a configuration below a folder, and the folder of
-// the CA that they name.
-func configFiles(dir string) (files []configFile, state string, err error) {
-	names := [3]string{"swtpm_setup.conf", "swtpm-localca.conf", "swtpm-localca.options"}
-	for i, name := range names {
-		names[i] = filepath.Join(dir, name)
-	}
-	state = filepath.Join(dir, "var", "lib", "swtpm-localca")
+// userConfig is the configuration of a user who has none, below a folder, and the
+// folder of the CA that it names.
+func userConfig(dir string) (files []configFile, state string, err error) {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
 		return nil, "", err
 	}
 	word := func(b []byte) string { return strings.ReplaceAll(unix.ByteSliceToString(b), " ", "_") }
+	state = filepath.Join(dir, "var", "lib", "swtpm-localca")
+	return configFiles(dir, state, word(u.Sysname[:]), word(u.Version[:]), word(u.Sysname[:])), state, nil
+}
+
+// systemConfig is the configuration of a host that has none: that of swtpm's packages.
+func systemConfig() []configFile {
+	return configFiles("/etc", "/var/lib/swtpm-localca", "Fedora", "2.1", "QEMU")
+}
+
+// configFiles are the files of a configuration in a folder: where the CA is, and whose
+// the platform.
+func configFiles(dir, state, manufacturer, version, model string) []configFile {
+	names := [3]string{"swtpm_setup.conf", "swtpm-localca.conf", "swtpm-localca.options"}
+	for i, name := range names {
+		names[i] = filepath.Join(dir, name)
+	}
 	return []configFile{
 		{names[0], fmt.Sprintf("create_certs_tool = %s\ncreate_certs_tool_config = %s\ncreate_certs_tool_options = %s\n"+
 			"# Comma-separated list (no spaces) of PCR banks to activate by default\nactive_pcr_banks = sha256\n",
@@ -77,8 +88,8 @@ func configFiles(dir string) (files []configFile, state string, err error) {
 		{names[1], fmt.Sprintf("statedir = %s\nsigningkey = %s\nissuercert = %s\ncertserial = %s\n", state,
 			filepath.Join(state, "signkey.pem"), filepath.Join(state, "issuercert.pem"), filepath.Join(state, "certserial"))},
 		{names[2], fmt.Sprintf("--platform-manufacturer %s\n--platform-version %s\n--platform-model %s\n",
-			word(u.Sysname[:]), word(u.Version[:]), word(u.Sysname[:]))},
-	}, state, nil
+			manufacturer, version, model)},
+	}
 }
 
 // localcaPath is where swtpm_localca is: beside this program, or where swtpm puts it.

@@ -96,7 +96,7 @@ func (o *localcaOptions) run(log *toolLog) error {
 	if err != nil {
 		return err
 	}
-	defaults, err := readLimited(optsfile, maxConfig)
+	defaults, err := readConfigText(optsfile)
 	if err != nil {
 		return err
 	}
