@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ashlar-cloud/ashlar/swtpm"
 )
 
 // buildInfo is what version prints.
@@ -17,15 +19,15 @@ type buildInfo struct {
 	Platform string `json:"platform"`
 }
 
+// revision is what the linker is told where the Go tool does not look for it itself.
+var revision string
+
 // build reads what the Go tool wrote into the program.
 func build() buildInfo {
-	b := buildInfo{Version: "devel", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	b := buildInfo{Version: swtpm.Version, Revision: revision, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		b.Version = v
 	}
 	for _, s := range info.Settings {
 		switch s.Key {
