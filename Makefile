@@ -6,6 +6,7 @@
 # make fuzz   every fuzz target, FUZZTIME each (5m)
 # make lint   gofmt, go vet, staticcheck
 # make build  the binaries in bin/
+# make deb    the Debian packages in bin/
 
 GO ?= go
 export GOTOOLCHAIN ?= local
@@ -23,7 +24,7 @@ TEST_PACKAGES := swtpm swtpm-tools tpm2-tools libtss2-tcti-swtpm0 libtss2-tcti-m
 	libtpm2-pkcs11-1 libtpm2-pkcs11-tools opensc softhsm2 clevis-tpm2 clevis-luks cryptsetup-bin systemd \
 	apparmor checkpolicy
 
-.PHONY: all build demo test bench differential conformance fuzz lint clean go-version
+.PHONY: all build deb demo test bench differential conformance fuzz lint clean go-version
 all: build
 
 go-version:
@@ -37,6 +38,9 @@ build: go-version
 	ln -sf swtpm bin/swtpm_ioctl
 	ln -sf swtpm bin/swtpm_bios
 	for name in swtpm_cert swtpm_localca; do ln -sf swtpm_setup bin/$$name; done
+
+deb: go-version
+	GO="$(GO)" packaging/deb/build bin
 
 demo: build
 	bin/ashlar demo $(if $(YES),--yes) $(if $(JSON),--json-file $(JSON))
