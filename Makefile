@@ -4,6 +4,7 @@
 # make differential   N commands on ours and on Debian's swtpm, from SEED
 # make conformance    the tests of canonical/go-tpm2 on ours and on Debian's
 # make fuzz   every fuzz target, FUZZTIME each (5m)
+# make forgeries   every bit of every kind of evidence flipped; make test flips one of a byte
 # make lint   gofmt, go vet, staticcheck
 # make build  the binaries in bin/
 # make deb    the Debian packages in bin/
@@ -24,7 +25,7 @@ TEST_PACKAGES := swtpm swtpm-tools tpm2-tools libtss2-tcti-swtpm0 libtss2-tcti-m
 	libtpm2-pkcs11-1 libtpm2-pkcs11-tools opensc softhsm2 clevis-tpm2 clevis-luks cryptsetup-bin systemd \
 	apparmor checkpolicy
 
-.PHONY: all build deb demo test bench differential conformance fuzz lint clean go-version
+.PHONY: all build deb demo test bench differential conformance fuzz forgeries lint clean go-version
 all: build
 
 go-version:
@@ -72,6 +73,9 @@ differential: go-version
 conformance: go-version
 	@packaging/need swtpm || true
 	$(GO) -C conformance test -v -count=1 -timeout 20m .
+
+forgeries: go-version
+	ASHLAR_FORGERIES=all $(GO) test -v -run EveryBit -timeout 60m ./verifier/scheme/...
 
 lint: go-version
 	@out=$$(gofmt -l $$(find . -name '*.go' -not -path './.*')); [ -z "$$out" ] || { echo "gofmt wants: $$out" >&2; exit 1; }

@@ -55,6 +55,12 @@ func (n Nonce) Equal(m Nonce) bool { return bytes.Equal(n, m) }
 // (RFC 9334, 8; the "type" of a CMW record).
 type MediaType string
 
+// Media types of Evidence that has none registered.
+const (
+	// TypeNitro is an attestation document of an AWS Nitro Enclave.
+	TypeNitro MediaType = "application/vnd.aws.nitro-attestation-document+cbor"
+)
+
 // Media types of this project's own files.
 const (
 	// TypeTPMEvidence is a bundle as `ashlar evidence collect` writes it.

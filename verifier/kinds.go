@@ -4,12 +4,13 @@ import (
 	"slices"
 
 	"github.com/ashlar-cloud/ashlar/verifier/scheme"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme/nitro"
 	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
 )
 
 // Kinds lists every kind of Evidence that is appraised here.
 func Kinds() []scheme.Kind {
-	return slices.Concat(tpm.Kinds())
+	return slices.Concat(tpm.Kinds(), nitro.Kinds())
 }
 
 // FindKind gives the kind of a name, nil if there is none.
