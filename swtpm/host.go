@@ -47,6 +47,9 @@ type Config struct {
 	Record func(response bool, packet []byte)
 	// ReleaseOutgoing gives the lock up when the last state blob was read.
 	ReleaseOutgoing bool
+	// Idle is called some seconds after the host had something to do, when nothing
+	// has come since; nil where nobody asks.
+	Idle func()
 }
 
 // Host gives one engine its power, its locality and its disk. Its methods may
@@ -73,6 +76,7 @@ type Host struct {
 	state     states
 
 	countdowns countdowns
+	idle       idle
 
 	cancelMu sync.Mutex
 	cancel   chan struct{} // of this command or the next; nil = to be made
@@ -82,7 +86,7 @@ type Host struct {
 
 // NewHost makes a host whose TPM is off.
 func NewHost(cfg Config) *Host {
-	h := &Host{cfg: cfg, log: cfg.Log, buffer: cfg.Engine.BufferSize}
+	h := &Host{cfg: cfg, log: cfg.Log, buffer: cfg.Engine.BufferSize, idle: idle{time: idleTime}}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
@@ -105,6 +109,7 @@ func (h *Host) PowerOn(deleteVolatile bool) Result {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.powerOff(true)
+	h.stir()
 	if err := h.powerOn(deleteVolatile); err != nil {
 		h.log.Error("the TPM cannot be started", "err", err)
 		return Fail
@@ -189,6 +194,7 @@ func (h *Host) Cut() {
 // Close cuts nothing short: it powers off and lets the state files go.
 func (h *Host) Close() error {
 	h.PowerOff()
+	h.forgetIdle()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.state.close()
@@ -263,6 +269,7 @@ func (h *Host) Execute(locality uint8, cmd, buf []byte) []byte {
 	}
 	h.suspended = false
 	h.last = commandCode(cmd)
+	h.stir()
 	cancel := h.arm()
 	defer h.disarm()
 	defer h.watchCountdowns()

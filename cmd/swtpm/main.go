@@ -15,13 +15,19 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 )
+
+// processors is how many of them work at once: a TPM runs one command at a time, which
+// searches for a key's primes with all. Go's runtime keeps memory for each.
+const processors = 2
 
 func main() {
 	// A TPM is small and mostly waits: collect early, so that thousands of
 	// them fit a machine.
 	debug.SetGCPercent(50)
+	runtime.GOMAXPROCS(min(processors, runtime.GOMAXPROCS(0)))
 	name := filepath.Base(os.Args[0])
 	program, ok := programs[name]
 	if !ok {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/ashlar-cloud/ashlar/internal/clock"
@@ -155,6 +156,7 @@ func hostConfig(o *options, log *slog.Logger) (swtpm.Config, startup, error) {
 	cfg := swtpm.Config{
 		Engine: tpm.Config{Clock: clock.NewSystem(), Entropy: rand.Reader, Log: log},
 		Log:    log,
+		Idle:   debug.FreeOSMemory, // what commands have used, with what it held
 	}
 	var start startup
 	var err error
