@@ -166,7 +166,6 @@ func (h *Host) SetStateBlob(t BlobType, b []byte, encrypted bool) Result {
 	if r := h.lock(0); r != OK {
 		return IOError
 	}
-	_, before := h.state.load()
 	var err error
 	switch t {
 	case BlobPermanent:
@@ -186,9 +185,6 @@ func (h *Host) SetStateBlob(t BlobType, b []byte, encrypted bool) Result {
 			return keyResult(err)
 		}
 		return Fail
-	}
-	if t == BlobPermanent {
-		h.recordReplaced(before == nil)
 	}
 	return OK
 }
@@ -221,13 +217,19 @@ func (h *Host) setPermanent(blob []byte, encrypted bool) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errBadBlob, err)
 	}
-	if _, _, err := h.state.permanent.File.Load(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	now, version, err := h.state.permanent.File.Load()
+	there := err == nil
+	if !there && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := h.state.volatile.Remove(); err != nil {
 		return err
 	}
-	return h.state.permanent.put(b)
+	if err := h.state.permanent.replace(now, version, b); err != nil {
+		return err
+	}
+	h.recordReplaced(there)
+	return nil
 }
 
 // setVolatile puts a state into the volatile file; one of swtpm's is converted.

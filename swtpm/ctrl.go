@@ -255,13 +255,17 @@ func (c *ctrlConn) getStateBlob(m *message) []byte {
 	return append(r.reply(flags, uint32(len(blob)), uint32(len(blob))), blob...)
 }
 
+// usualBlob is as much in bytes as a TPM has whose NV is full.
+const usualBlob = 256 << 10
+
 func (c *ctrlConn) setStateBlob(m *message) []byte {
 	flags, kind, length := word(m.body), BlobType(word(m.body[4:])), word(m.body[8:])
 	if length > MaxBlob {
 		return Fail.reply()
 	}
-	// The buffer grows with what arrives, not with what is announced.
-	var blob []byte
+	// Most states fit at once. Beyond, the buffer grows with what arrives, not with
+	// what is announced.
+	blob := make([]byte, 0, min(length, usualBlob))
 	r := c.in.rest(m.body[12:], length, func(b []byte) Result {
 		blob = append(blob, b...)
 		return OK

@@ -77,15 +77,20 @@ func (f *stateFile) Swap(old store.Version, state []byte) (store.Version, error)
 	return f.File.Swap(old, b)
 }
 
-// put writes a state whatever is there now, as long as the file can be read. Where a
-// state in clear is followed by an encrypted one, nothing of it stays in the file.
+// put writes a state whatever is there now, as long as the file can be read.
 func (f *stateFile) put(state []byte) error {
 	now, v, err := f.File.Load()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	return f.replace(now, v, state)
+}
+
+// replace writes a state in the place of what File.Load has just given. Where a state
+// in clear is followed by an encrypted one, nothing of it stays in the file.
+func (f *stateFile) replace(now []byte, v store.Version, state []byte) error {
 	if _, sealed := seal.Sealed(now); f.key == nil || sealed || v == 0 {
-		_, err = f.Swap(v, state)
+		_, err := f.Swap(v, state)
 		return err
 	}
 	return f.renew(v, state)

@@ -149,19 +149,25 @@ func (e *Engine) walkVolatile(c *tpm2.Codec) {
 // true for.
 func (e *Engine) encode(first []blob.Section, keep func(sectionKind) bool) []byte {
 	env := blob.Envelope{Instance: e.instance, Sections: first}
+	enc := tpm2.NewEncoder(make([]byte, 0, e.encoded))
 	for _, s := range sections {
 		if !keep(s.kind) {
 			continue
 		}
-		enc := tpm2.NewEncoder(nil)
+		begin := len(enc.Output())
 		s.walk(e, &enc)
 		if rc := enc.RC(); rc != tpm2.RCSuccess {
 			panic(fmt.Sprintf("cannot encode state section 0x%04x: %v", s.tag, rc))
 		}
-		env.Sections = append(env.Sections, blob.Section{Tag: s.tag, Version: s.version, MinVersion: 1, Data: enc.Output()})
+		env.Sections = append(env.Sections, blob.Section{Tag: s.tag, Version: s.version, MinVersion: 1, Data: enc.Output()[begin:]})
 	}
+	e.encoded = len(enc.Output()) + encodedMore
 	return env.Encode()
 }
+
+// encodedMore is by how much a state may grow, in bytes, until its encoding takes
+// another piece of memory.
+const encodedMore = 1 << 10
 
 // ErrBound says that a state may be resumed by one instance alone, which a
 // migration has named in it: this version does not migrate.
