@@ -25,8 +25,6 @@ type side struct {
 	process *process
 	ctrl    *net.UnixConn
 	data    rawWire
-	rss     float64          // memory, and
-	private float64          // what of it no other process has, in KiB
 	rows    []row            // of the present stage
 	loaded  []tpm2.TPMHandle // objects of the present stage
 }
@@ -34,6 +32,22 @@ type side struct {
 // start starts the program and goes through QEMU's start: control socket,
 // SET_DATAFD, buffer size, INIT, Startup.
 func (s *side) start() {
+	s.t.Helper()
+	s.connect()
+	s.control(initialize, nil, 4)
+	s.control([]byte{0, 0, 0, 4}, nil, 8)
+	s.control([]byte{0, 0, 0, 5, 0, 0, 0, 0}, nil, 4)
+	if _, err := (tpm2.Startup{StartupType: tpm2.TPMSUClear}).Execute(s.data); err != nil {
+		s.t.Fatalf("%s: %v", s.name, err)
+	}
+}
+
+// initialize is INIT.
+var initialize = []byte{0, 0, 0, 2, 0, 0, 0, 0}
+
+// connect is the start until before INIT.
+func (s *side) connect() {
+	s.t.Helper()
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		s.t.Fatal(err)
 	}
@@ -53,12 +67,6 @@ func (s *side) start() {
 	s.control([]byte{0, 0, 0, 1}, nil, 8)
 	s.control([]byte{0, 0, 0, 14}, nil, 4)
 	s.control([]byte{0, 0, 0, 17, 0, 0, 0x0f, 0x80}, nil, 16)
-	s.control([]byte{0, 0, 0, 2, 0, 0, 0, 0}, nil, 4)
-	s.control([]byte{0, 0, 0, 4}, nil, 8)
-	s.control([]byte{0, 0, 0, 5, 0, 0, 0, 0}, nil, 4)
-	if _, err := (tpm2.Startup{StartupType: tpm2.TPMSUClear}).Execute(s.data); err != nil {
-		s.t.Fatalf("%s: %v", s.name, err)
-	}
 }
 
 // control runs a control command and wants success.

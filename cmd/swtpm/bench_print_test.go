@@ -57,11 +57,11 @@ func aimOf(command string) string {
 
 // printTable prints one processor's figures beside those of all.
 func printTable(both [2][]result) {
-	fmt.Printf("\n%-28s %31s   %31s\n", "", "one processor", "all processors")
-	fmt.Printf("%-28s %10s %12s %7s   %10s %12s %7s\n", "", "ours", "swtpm", "ratio", "ours", "swtpm", "ratio")
+	fmt.Printf("\n%-40s %31s   %31s\n", "", "one processor", "all processors")
+	fmt.Printf("%-40s %10s %12s %7s   %10s %12s %7s\n", "", "ours", "swtpm", "ratio", "ours", "swtpm", "ratio")
 	for i := range both[0] {
 		a, b := &both[0][i], &both[1][i]
-		fmt.Printf("%-28s %10.1f %12.1f %7.2f   %10.1f %12.1f %7.2f\n", a.name,
+		fmt.Printf("%-40s %10.1f %12.1f %7.2f   %10.1f %12.1f %7.2f\n", a.name,
 			a.ours, a.theirs, a.ratio(), b.ours, b.theirs, b.ratio())
 	}
 	fmt.Println()

@@ -4,9 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 )
@@ -28,6 +26,7 @@ func BenchmarkAgainstDebian(t *testing.B) {
 	both[1] = benchAll(t, program, join(dir, "2"))
 	printTable(both)
 	printAims(both)
+	printPrivate(both)
 }
 
 // benchAll measures everything, with two processes of its own.
@@ -40,7 +39,10 @@ func benchAll(t testing.TB, program, dir string) []result {
 		neighbour.start()
 		defer neighbour.end()
 	}
-	results := benchSpawn(pair)
+	results := benchSpawn(pair, "", cheap)
+	results = append(results, benchKeys(pair)...)
+	results = append(results, benchBoot(pair)...)
+	results = append(results, benchStates(pair)...)
 	for _, s := range pair {
 		s.start()
 	}
@@ -51,38 +53,36 @@ func benchAll(t testing.TB, program, dir string) []result {
 		ours.clear()
 		theirs.clear()
 	}
+	results = append(results, memoryRows(benchMemory, ours.memory(), theirs.memory())...)
+	time.Sleep(idleAfter)
+	results = append(results, memoryRows("memory some seconds later", ours.memory(), theirs.memory())...)
 	for _, s := range pair {
-		s.memory()
 		s.end()
 	}
-	return append(results, result{"memory after all that (KiB)", "", 1, ours.rss, theirs.rss},
-		result{"  private", "", 1, ours.private, theirs.private})
+	return results
 }
 
 // benchSpawn measures the time from the start of the process to the answer
-// to its first command, on a state that exists, and the memory it has then.
-func benchSpawn(pair []*side) []result {
+// to its first command, on a state that exists, and the memory it has then. how says
+// what they are like.
+func benchSpawn(pair []*side, how, aim string) []result {
 	const runs = 15
 	var spent [2][]float64
-	var memory, private [2][]float64
+	var at [2]memory
 	for run := range runs + 1 {
 		for i, s := range pair {
 			before := time.Now()
 			s.start()
 			d := time.Since(before)
-			s.memory()
+			at[i] = s.memory()
 			s.end()
 			if run > 0 { // the first makes the state
 				spent[i] = append(spent[i], d.Seconds()*1e6)
-				memory[i], private[i] = append(memory[i], s.rss), append(private[i], s.private)
 			}
 		}
 	}
-	return []result{
-		{"start to first answer (us)", "", runs, median(spent[0]), median(spent[1])},
-		{"memory at start (KiB)", "", runs, median(memory[0]), median(memory[1])},
-		{"  private", "", runs, median(private[0]), median(private[1])},
-	}
+	return append([]result{{"start to first answer" + how + " (us)", aim, runs, median(spent[0]), median(spent[1])}},
+		memoryRows("memory at start"+how, at[0], at[1])...)
 }
 
 const (
@@ -159,28 +159,4 @@ func (s *side) flush(handle uint32) {
 	if err != nil || binary.BigEndian.Uint32(rsp[6:]) != 0 {
 		s.t.Fatalf("%s: FlushContext: %x %v", s.name, rsp, err)
 	}
-}
-
-// memory reads the memory of the process in KiB: what is resident, and what of that
-// no other process has, such as another one of the same program: 0 for who is not
-// root, since ours shows that to nobody else.
-func (s *side) memory() {
-	s.rss = s.inProc("status", "VmRSS:")
-	s.private = s.inProc("smaps_rollup", "Private_Clean:") + s.inProc("smaps_rollup", "Private_Dirty:")
-}
-
-// inProc reads a number from one of the process's files in /proc.
-func (s *side) inProc(file, key string) (n float64) {
-	b, err := os.ReadFile(filepath.Join("/proc", fmt.Sprint(s.process.cmd.Process.Pid), file))
-	switch {
-	case os.IsPermission(err):
-		return 0
-	case err != nil:
-		s.t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(b), key)
-	if _, err := fmt.Sscan(rest, &n); err != nil {
-		s.t.Fatalf("%s in %s: %v", key, file, err)
-	}
-	return n
 }
