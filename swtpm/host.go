@@ -1,12 +1,17 @@
 package swtpm
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
+	"io"
+	"io/fs"
 	"log/slog"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
+	"github.com/ashlar-cloud/ashlar/internal/seal"
 	"github.com/ashlar-cloud/ashlar/internal/store"
 	"github.com/ashlar-cloud/ashlar/tpm"
 	"github.com/ashlar-cloud/ashlar/tpm2"
@@ -95,7 +100,29 @@ func NewHost(cfg Config) *Host {
 	}
 	h.migration = share(cfg.Key, cfg.MigrationKey)
 	h.state = newStates(cfg.Dir, cfg.Key, cfg.Engine)
+	h.prepareKeys()
 	return h
+}
+
+// prepareKeys begins what a passphrase takes beside the rest of the start: the power
+// comes when firmware is about to run, and a state to give away later still.
+func (h *Host) prepareKeys() {
+	prepare := func(k *Key, state []byte) {
+		salt := new(bytes.Buffer)
+		if _, err := io.CopyN(salt, h.cfg.Engine.Entropy, seal.SaltSize); err != nil {
+			return // who needs one tells
+		}
+		go h.confine("the derivation of a key", func() { k.seal.Prepare(salt, state) })
+	}
+	if h.cfg.Key.passphrase() {
+		b, _, err := h.state.permanent.File.Load()
+		if err == nil || errors.Is(err, fs.ErrNotExist) { // others are told at the power on
+			prepare(h.cfg.Key, b)
+		}
+	}
+	if h.migration.passphrase() && (h.cfg.Key == nil || h.migration.seal != h.cfg.Key.seal) {
+		prepare(h.migration, nil)
+	}
 }
 
 // On reports whether the TPM has power.

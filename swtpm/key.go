@@ -32,6 +32,9 @@ func (k *Key) Wipe() {
 	}
 }
 
+// passphrase reports whether there is a key, and it is a passphrase.
+func (k *Key) passphrase() bool { return k != nil && k.kdf != "" }
+
 // Lengths of swtpm's keys in bytes.
 const (
 	shortKey = 16

@@ -41,10 +41,12 @@ const (
 	Version = 1
 	// MaxState is the largest state in bytes that is sealed.
 	MaxState = 2 << 20
+	// SaltSize is what Prepare draws at most, in bytes.
+	SaltSize = 32
 	// Overhead is how much longer a sealed state is, in bytes.
 	Overhead = headerSize + tagSize
 
-	saltSize   = 32
+	saltSize   = SaltSize
 	checkSize  = 32
 	nonceSize  = 32
 	saltAt     = len(magic) + 2 + 2 + 2 + 1 + 1 + 4 + 4

@@ -10,6 +10,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -312,5 +313,46 @@ func BenchmarkSeal(b *testing.B) {
 func BenchmarkPassphrase(b *testing.B) {
 	for b.Loop() {
 		seal(b, phraseKey(), kindA)
+	}
+}
+
+// TestPrepare derives ahead: what follows uses that root, and what cannot be prepared
+// is left to it.
+func TestPrepare(t *testing.T) {
+	b := seal(t, phraseKey(), kindA)
+	k := phraseKey()
+	k.Prepare(nil, b)
+	ahead := k.root
+	if got, err := k.Open(kindA, b); err != nil || !bytes.Equal(got, state) || ahead == nil || k.root != ahead {
+		t.Errorf("opened: %q, %v; root %p, ahead %p", got, err, k.root, ahead)
+	}
+	if k.Prepare(nil, seal(t, phraseKey(), kindA)); k.root != ahead {
+		t.Error("the root of another state takes the place of the one in use")
+	}
+	k = phraseKey()
+	k.Prepare(rand.Reader, nil)
+	if ahead = k.root; ahead == nil {
+		t.Fatal("there is no root to seal by")
+	}
+	if got, err := phraseKey().Open(kindA, seal(t, k, kindA)); err != nil || !bytes.Equal(got, state) || k.root != ahead {
+		t.Errorf("sealed: %q, %v", got, err)
+	}
+	if got, err := k.Open(kindA, b); err != nil || !bytes.Equal(got, state) {
+		t.Errorf("of another salt than the one ahead: %q, %v", got, err)
+	}
+	for name, c := range map[string]struct {
+		key    *Key
+		random io.Reader
+		state  []byte
+	}{
+		"a key that takes no time":  {rawKey(), rand.Reader, nil},
+		"a state under a key":       {phraseKey(), nil, seal(t, rawKey(), kindA)},
+		"a state that is not ours":  {phraseKey(), nil, []byte("something")},
+		"a state that is greedy":    {phraseKey(), nil, headed(b, derivation{byArgon2id, 1, 1 << 30, usualMemory})},
+		"no randomness for a state": {phraseKey(), bytes.NewReader(nil), nil},
+	} {
+		if c.key.Prepare(c.random, c.state); c.key.root != nil {
+			t.Errorf("%s: there is a root", name)
+		}
 	}
 }
