@@ -176,8 +176,9 @@ func (h *Host) powerOn(deleteVolatile bool) error {
 	if h.state.permanent.Restored() {
 		h.log.Warn("the state file was lost or damaged, and was made anew of its backup", "file", h.state.permanent.Path())
 	}
-	h.engine, h.suspended, h.stored = e, false, resumed && !deleteVolatile
-	h.cfg.Profile = nil // the TPM has it
+	h.engine, h.stored = e, resumed && !deleteVolatile
+	h.suspended = h.stored // what is on the disk is this TPM until a command comes
+	h.cfg.Profile = nil    // the TPM has it
 	h.watchCountdowns()
 	h.powered.Store(true)
 	return nil
@@ -294,13 +295,18 @@ func (h *Host) Execute(locality uint8, cmd, buf []byte) []byte {
 	if !h.mayUse(locality) {
 		return errorResponse(buf, tpm2.RCLocality)
 	}
+	suspended := h.suspended
 	h.suspended = false
 	h.last = commandCode(cmd)
 	h.stir()
 	cancel := h.arm()
 	defer h.disarm()
 	defer h.watchCountdowns()
-	return h.execute(locality, cancel, cmd, buf)
+	rsp := h.execute(locality, cancel, cmd, buf)
+	if h.last == ccStartup && responseCode(rsp) == tpm2.RCInitialize { // it runs, and nothing has changed
+		h.suspended = suspended
+	}
+	return rsp
 }
 
 func (h *Host) execute(locality uint8, cancel <-chan struct{}, cmd, buf []byte) []byte {
