@@ -124,10 +124,24 @@ func (ca *localCA) exists() (bool, error) {
 	return true, nil
 }
 
+// openOwn opens a file of the CA, or makes it, and follows no symbolic link: its
+// directory may be that of a user with fewer rights than the present one.
+func openOwn(path string, mode fs.FileMode) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, mode)
+	if err != nil {
+		return nil, err
+	}
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		f.Close()
+		return nil, fmt.Errorf("%s is not a file", path)
+	}
+	return f, nil
+}
+
 // lock waits for the lock of the CA.
 func (ca *localCA) lock() (unlock func(), err error) {
 	path := filepath.Join(ca.stateDir, lockFile)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o775)
+	f, err := openOwn(path, 0o775)
 	if err != nil {
 		return nil, err
 	}
@@ -221,11 +235,11 @@ func replaceFile(path string, b []byte, mode fs.FileMode) error {
 			err = e
 		}
 	}
+	if err == nil {
+		err = os.Rename(temp, path)
+	}
 	if err != nil {
 		_ = os.Remove(temp)
-		return err
-	}
-	if err := os.Rename(temp, path); err != nil {
 		return err
 	}
 	return syncDir(path)
@@ -256,7 +270,7 @@ func (ca *localCA) nextSerial() (string, error) {
 		return "", err
 	}
 	defer unlock()
-	f, err := os.OpenFile(ca.certSerial, os.O_RDWR|os.O_CREATE, 0o664)
+	f, err := openOwn(ca.certSerial, 0o664)
 	if err != nil {
 		return "", err
 	}

@@ -15,12 +15,12 @@ type toolLog struct {
 }
 
 // openLog opens a log file, or stands for out where none is named. It follows
-// no symbolic link, since the directory may be another user's.
+// no symbolic link, and waits at no pipe, since the directory may be another user's.
 func openLog(path string, out io.Writer) (*toolLog, error) {
 	if path == "" {
 		return &toolLog{out: out}, nil
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW, 0o640)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o640)
 	if err != nil {
 		return nil, err
 	}
