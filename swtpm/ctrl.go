@@ -96,7 +96,7 @@ type ctrlConn struct {
 	caps uint32
 	// passFD takes over a data connection; nil where there is none to pass.
 	passFD func(net.Conn) Result
-	// end is called after SHUTDOWN was answered.
+	// end is called after SHUTDOWN.
 	end func()
 
 	over bool // SHUTDOWN came
@@ -111,11 +111,14 @@ func (c *ctrlConn) serve() error {
 		}
 		rsp := c.answer(&m)
 		m.drop()
-		if _, err := c.in.conn.Write(rsp); err != nil {
+		_, err = c.in.conn.Write(rsp)
+		if c.over { // also where nobody waits for the answer
+			c.end()
+		}
+		if err != nil {
 			return err
 		}
 	}
-	c.end()
 	return nil
 }
 

@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"io"
+	"net"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -262,5 +264,34 @@ func TestShutdownCommand(t *testing.T) {
 	case <-r.done:
 	case <-time.After(5 * time.Second):
 		t.Fatal("the server goes on")
+	}
+}
+
+// TestShutdownUnanswered: SHUTDOWN ends the server although its client is gone before
+// the answer.
+func TestShutdownUnanswered(t *testing.T) {
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "ctrl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	gone, err := net.Dial("unix", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := gone.Write(unhex("00000003")); err != nil {
+		t.Fatal(err)
+	}
+	gone.Close()
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	h, _ := newTestHost(t, t.TempDir(), nil)
+	ended := false
+	c := ctrlConn{host: h, in: newCtrlReader(conn), end: func() { ended = true }}
+	if err := c.serve(); err == nil || !ended {
+		t.Errorf("%v, and the server has ended: %v", err, ended)
 	}
 }

@@ -62,6 +62,7 @@ func (r *ctrlReader) next() (message, error) {
 	late := false
 	for !late && n < len(r.buf) && n < r.needed(n) {
 		if err := r.conn.SetReadDeadline(deadline); err != nil {
+			m.drop()
 			return m, err
 		}
 		k, err := r.conn.Read(r.buf[n:])
