@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/ashlar-cloud/ashlar/internal/store"
 	"github.com/ashlar-cloud/ashlar/tpm"
@@ -51,7 +52,7 @@ func ReadForeign(path string, key *Key) (f Foreign, err error) {
 		return f, err
 	}
 	if !info.IsDir() {
-		b, err := readLimited(path)
+		b, err := readLimited(path, 0)
 		if err != nil {
 			return f, err
 		}
@@ -63,7 +64,7 @@ func ReadForeign(path string, key *Key) (f Foreign, err error) {
 	}
 	file := filepath.Join(path, foreignName)
 	f.from = file
-	b, err := readLimited(file)
+	b, err := readLimited(file, syscall.O_NOFOLLOW)
 	if err != nil {
 		return f, err
 	}
@@ -71,7 +72,7 @@ func ReadForeign(path string, key *Key) (f Foreign, err error) {
 		return f, err
 	}
 	file = filepath.Join(path, foreignVolatileName)
-	switch b, err := readLimited(file); {
+	switch b, err := readLimited(file, syscall.O_NOFOLLOW); {
 	case errors.Is(err, fs.ErrNotExist):
 		return f, nil
 	case err != nil:
@@ -82,12 +83,20 @@ func ReadForeign(path string, key *Key) (f Foreign, err error) {
 	}
 }
 
-func readLimited(path string) ([]byte, error) {
-	file, err := os.Open(path)
+// readLimited reads a file, or a disk. In a directory, which is its TPM's user's, it is
+// to follow no link to what that user may not read, and it waits at no pipe.
+func readLimited(path string, flags int) ([]byte, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|flags, 0)
+	if errors.Is(err, syscall.ELOOP) {
+		return nil, fmt.Errorf("%s: %w: it is a symbolic link", path, errForeign)
+	}
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
+	if st, err := file.Stat(); err != nil || !st.Mode().IsRegular() && st.Mode().Type() != fs.ModeDevice {
+		return nil, fmt.Errorf("%s: %w: it is no file", path, errForeign)
+	}
 	return io.ReadAll(io.LimitReader(file, maxForeign+1))
 }
 
@@ -111,13 +120,7 @@ const (
 
 // isLinearFile reports whether a file is one of backend file://.
 func isLinearFile(path string) bool {
-	f, err := os.Open(path)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	b := make([]byte, linearHeader)
-	_, err = io.ReadFull(f, b)
+	b, err := readLimited(path, syscall.O_NOFOLLOW)
 	return err == nil && isLinear(b)
 }
 
@@ -261,7 +264,7 @@ func (s *states) foreignStates() ([]StateInfo, error) {
 		return list, nil
 	}
 	for _, f := range []struct{ name, file string }{{"permall", foreignName}, {"volatile", foreignVolatileName}} {
-		info, err := os.Stat(filepath.Join(s.dir.Path(), f.file))
+		info, err := os.Lstat(filepath.Join(s.dir.Path(), f.file))
 		switch {
 		case err == nil:
 			list = append(list, StateInfo{f.name, int(info.Size())})

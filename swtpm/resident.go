@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/ashlar-cloud/ashlar/internal/seal"
 	"github.com/ashlar-cloud/ashlar/internal/store"
@@ -92,7 +93,7 @@ func inspectOurs(path string) (encrypted bool, err error) {
 }
 
 func inspectForeign(path string) (encrypted bool, bits int, err error) {
-	b, err := readLimited(path)
+	b, err := readLimited(path, syscall.O_NOFOLLOW)
 	if err != nil {
 		return false, 0, err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -352,9 +353,12 @@ func TestTakeoverFollowsNoLinks(t *testing.T) {
 	must(t, os.Chown(dir, otherUser, otherUser))
 	for _, more := range [][]string{{"--dry-run"}, nil} {
 		code, said, _ := takeover(t, append(more, dir)...)
-		if x := said[dir]; code != 1 || x.Outcome != refusal || !strings.Contains(strings.Join(x.Reasons, ""), "permission denied") {
+		if x := said[dir]; code != 1 || x.Outcome != refusal || !strings.Contains(strings.Join(x.Reasons, ""), "it is a symbolic link") {
 			t.Errorf("%d, %+v", code, x)
 		}
+	}
+	if err := asOwner(dir, func() error { _, err := os.ReadFile(secret); return err }); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("with the rights of who owns the directory: %v", err)
 	}
 }
 
