@@ -12,6 +12,15 @@ import (
 	"github.com/ashlar-cloud/ashlar/swtpm"
 )
 
+// closeChannels closes all that is listened on, and so removes the sockets.
+func closeChannels(s *swtpm.Server) {
+	for _, l := range []net.Listener{s.Ctrl, s.Data, s.Sim, s.Platform} {
+		if l != nil {
+			l.Close()
+		}
+	}
+}
+
 // openCtrl opens the control channel.
 func openCtrl(s *swtpm.Server, value string) error {
 	p, err := parseParams("ctrl", value, "type", "path", "mode", "uid", "gid",

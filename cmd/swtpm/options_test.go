@@ -107,6 +107,29 @@ func TestRefused(t *testing.T) {
 			!strings.HasPrefix(errs, "swtpm: ") || !strings.Contains(errs, name) {
 			t.Errorf("%s: exit code %d, %q, %q; want one line with %q", c.args, code, out, errs, name)
 		}
+		if list, _ := os.ReadDir(dir); len(list) != 0 {
+			t.Errorf("%s: it left %s", c.args, list[0].Name())
+			os.Remove(join(dir, list[0].Name()))
+		}
+	}
+}
+
+// TestBadStateLeavesNoFiles: a state that no TPM can be made of ends the process, with
+// its sockets and its pid file.
+func TestBadStateLeavesNoFiles(t *testing.T) {
+	dir := shortDir(t)
+	if err := os.WriteFile(join(dir, "tpm2-00.permall"), []byte("nonsense"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, errs, code := output(t, "socket", "--tpm2", "--tpmstate", "dir="+dir, "--flags", "startup-clear", "--pid", "file="+join(dir, "pid"),
+		"--ctrl", "type=unixio,path="+join(dir, "c"), "--server", "type=unixio,path="+join(dir, "d"))
+	if code != 1 || !strings.Contains(errs, "tpm2-00.permall") {
+		t.Errorf("exit code %d: %s", code, errs)
+	}
+	for _, name := range []string{"c", "d", "pid"} {
+		if _, err := os.Lstat(join(dir, name)); err == nil {
+			t.Errorf("%s is left", name)
+		}
 	}
 }
 

@@ -78,6 +78,7 @@ func serve(o *options) (err error) {
 			}
 		}()
 	}
+	defer closeChannels(s) // where it does not come to Serve
 	if err := openChannels(s, o); err != nil {
 		return err
 	}
