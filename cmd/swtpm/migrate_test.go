@@ -200,6 +200,7 @@ func TestLiveMigrationShared(t *testing.T) {
 		first.ask("migrate", map[string]string{"uri": "unix:" + join(sockets, "0")})
 		first.await("query-migrate", "completed", "failed")
 		wrong.qemu.wait() // it cannot load another device
+		wrong.tpm.wait()  // which has the lock until then; a command waits 3 s for it
 		first.ask("cont", nil)
 		first.works(100)
 
