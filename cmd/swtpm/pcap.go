@@ -17,6 +17,7 @@ type capture struct {
 	checksums bool
 	client    uint16    // the port of who sends commands
 	seq       [2]uint32 // next byte of the client, and of the TPM
+	cut       bool      // a block is in it in part, so that nothing may follow
 }
 
 // Ports, flags of TCP, and sizes of headers in bytes.
@@ -132,7 +133,20 @@ func (c *capture) write(from int, flags byte, data []byte) {
 	}
 	b = append(b, frame...)
 	b = append(b, make([]byte, size-4-len(b))...)
-	_, _ = c.f.Write(le.AppendUint32(b, uint32(size)))
+	c.put(le.AppendUint32(b, uint32(size)))
+}
+
+// put writes a block without waiting for who reads a pipe.
+func (c *capture) put(block []byte) {
+	raw, err := c.f.SyscallConn()
+	if err != nil || c.cut {
+		return
+	}
+	_ = raw.Write(func(fd uintptr) bool {
+		n, _ := syscall.Write(int(fd), block)
+		c.cut = n > 0 && n < len(block)
+		return true
+	})
 }
 
 // headers makes those of Ethernet, IP (RFC 791) and TCP (RFC 9293).

@@ -3,8 +3,11 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"io"
 	"os"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // captured takes a capture apart: the data of each packet, who sends it, and flags.
@@ -90,5 +93,47 @@ func TestCapture(t *testing.T) {
 		if want := []byte{tcpSYN, tcpSYN | tcpACK, tcpACK, tcpPSH | tcpACK, tcpPSH | tcpACK, tcpFIN | tcpACK, tcpFIN | tcpACK, tcpACK}; !bytes.Equal(flags, want) {
 			t.Errorf("flags %x, want %x", flags, want)
 		}
+	}
+}
+
+// TestCaptureNeverWaits: who reads a capture from a pipe, and does not go on, gets what
+// there is room for, and keeps no TPM waiting.
+func TestCaptureNeverWaits(t *testing.T) {
+	path := join(shortDir(t), "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	c, err := openCapture("file=" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 100 {
+			c.record(false, make([]byte, 4000))
+		}
+		c.close()
+	}()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("it waits")
+	}
+	b, err := io.ReadAll(reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := 0
+	for ; len(b) >= 12 && int(binary.LittleEndian.Uint32(b[4:])) <= len(b); blocks++ {
+		b = b[binary.LittleEndian.Uint32(b[4:]):]
+	}
+	if blocks < 10 || len(b) > 0 && !c.cut {
+		t.Errorf("%d blocks, and %d bytes of another one", blocks, len(b))
 	}
 }
