@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/ashlar-cloud/ashlar/identity"
-	"github.com/ashlar-cloud/ashlar/swtpm"
 )
 
 // certOptions are those of swtpm_cert.
@@ -37,8 +36,8 @@ type certOptions struct {
 	family                         *string
 	level, revision                *uint32
 
-	tpm2, pem, header                 bool
-	capabilities, showVersion, helpMe bool
+	tpm2, pem, header bool
+	about             about
 }
 
 var errTPMKey = errors.New("signing keys of a TPM 1.2 (tpmkey:) are not supported: give a PEM file or a pkcs11: URI")
@@ -52,29 +51,17 @@ func certificate(args []string, out, _ io.Writer) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case o.helpMe:
-		fmt.Fprint(out, certUsage)
-		return nil
-	case o.showVersion:
-		fmt.Fprintf(out, "TPM certificate tool version %s, Ashlar\n", swtpm.Version)
-		return nil
-	case o.capabilities:
-		printCapabilities(out, "swtpm_cert", "cmdarg-signkey-pwd", "cmdarg-tpm-serial-num", "supports-iak-idevid")
+	if o.about.answer("swtpm_cert", out) {
 		return nil
 	}
 	return o.certify(out)
 }
 
-// printCapabilities writes what a tool can do in swtpm's own format.
-func printCapabilities(out io.Writer, program string, features ...string) {
-	fmt.Fprintf(out, "{ \"type\": \"%s\", \"features\": [ \"%s\" ], \"version\": \"%s\" }\n",
-		program, strings.Join(features, "\", \""), swtpm.Version)
-}
-
 func parseCert(args []string) (*certOptions, error) {
 	o := &certOptions{exponent: 0x10001, days: 365, pin: os.Getenv(pinVariable)}
 	o.request.Serial = big.NewInt(1)
+	o.about = about{usage: certUsage, title: "TPM certificate tool",
+		features: []string{"cmdarg-signkey-pwd", "cmdarg-tpm-serial-num", "supports-iak-idevid"}}
 	_, err := getopt(args, o.table(), true)
 	return o, err
 }
@@ -85,24 +72,24 @@ func (o *certOptions) table() []option {
 		return option{name: name, text: func(s string) error { *into = &s; return nil }}
 	}
 	unused := func(string) error { return nil } // for keys of a TPM 1.2, which --signkey refuses
-	return []option{
+	return append(o.about.options(),
 		textOption("pubkey", &o.pubkey),
 		textOption("modulus", &o.modulus),
 		textOption("ecc-x", &o.eccX),
 		textOption("ecc-y", &o.eccY),
 		textOption("ecc-curveid", &o.curve),
-		{name: "exponent", text: func(s string) error { return number32(s, &o.exponent) }},
+		option{name: "exponent", text: func(s string) error { return number32(s, &o.exponent) }},
 		textOption("signkey", &o.signkey),
 		textOption("signkey-password", &o.password),
-		{name: "signkey-pwd", text: func(s string) (err error) { o.password, err = readPassword(s); return err }},
-		{name: "parentkey-password", text: unused},
-		{name: "parentkey-pwd", text: unused},
+		option{name: "signkey-pwd", text: func(s string) (err error) { o.password, err = readPassword(s); return err }},
+		option{name: "parentkey-password", text: unused},
+		option{name: "parentkey-pwd", text: unused},
 		textOption("issuercert", &o.issuercert),
 		textOption("out-cert", &o.outCert),
 		textOption("subject", &o.subject),
-		{name: "days", text: o.setDays},
-		{name: "serial", text: o.setSerial},
-		{name: "type", text: o.setKind},
+		option{name: "days", text: o.setDays},
+		option{name: "serial", text: o.setSerial},
+		option{name: "type", text: o.setKind},
 		given("tpm-manufacturer", &o.tpmMaker),
 		given("tpm-model", &o.tpmModel),
 		given("tpm-version", &o.tpmVersion),
@@ -111,17 +98,14 @@ func (o *certOptions) table() []option {
 		given("platform-model", &o.platModel),
 		given("platform-version", &o.platVer),
 		given("tpm-spec-family", &o.family),
-		{name: "tpm-spec-level", text: func(s string) error { o.level = new(uint32); return number32(s, o.level) }},
-		{name: "tpm-spec-revision", text: func(s string) error { o.revision = new(uint32); return number32(s, o.revision) }},
+		option{name: "tpm-spec-level", text: func(s string) error { o.level = new(uint32); return number32(s, o.level) }},
+		option{name: "tpm-spec-revision", text: func(s string) error { o.revision = new(uint32); return number32(s, o.revision) }},
 		flagOption("pem", &o.pem),
 		flagOption("add-header", &o.header),
 		flagOption("tpm2", &o.tpm2),
 		flagOption("allow-signing", &o.request.Sign),
 		flagOption("decryption", &o.request.Decrypt),
-		flagOption("print-capabilities", &o.capabilities),
-		flagOption("version", &o.showVersion),
-		flagOption("help", &o.helpMe),
-	}
+	)
 }
 
 // number32 reads a number of 32 bits as strtol does: decimal, or 0x and

@@ -9,8 +9,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/ashlar-cloud/ashlar/swtpm"
 )
 
 // localcaOptions are those of swtpm_localca.
@@ -20,25 +18,18 @@ type localcaOptions struct {
 	spec, attributes              []string // handed on to swtpm_cert
 	tpmSerial                     string
 	tpm2, signing, decryption     bool
-	capabilities, version, helpMe bool
+	about                         about
 }
 
 // localca is swtpm_localca: certificates by the CA of this host, which is made
 // when it is first needed.
 func localca(args []string, out, errs io.Writer) error {
-	o := localcaOptions{dir: "."}
+	o := localcaOptions{dir: ".", about: about{usage: localcaUsage, title: "TPM local CA tool",
+		features: []string{"cmdarg-tpm-serial-num", "supports-iak-idevid"}}}
 	if _, err := getopt(args, o.table(), false); err != nil {
 		return err
 	}
-	switch {
-	case o.helpMe:
-		fmt.Fprint(out, localcaUsage)
-		return nil
-	case o.version:
-		fmt.Fprintf(out, "TPM local CA tool version %s, Ashlar\n", swtpm.Version)
-		return nil
-	case o.capabilities:
-		printCapabilities(out, "swtpm_localca", "cmdarg-tpm-serial-num", "supports-iak-idevid")
+	if o.about.answer("swtpm_localca", out) {
 		return nil
 	}
 	log, err := openLog(o.logfile, out)
@@ -52,9 +43,9 @@ func (o *localcaOptions) table() []option {
 	pass := func(name string, into *[]string) option {
 		return option{name: name, text: func(s string) error { *into = append(*into, "--"+name, s); return nil }}
 	}
-	help := flagOption("help", &o.helpMe)
-	help.short = "h"
-	return []option{
+	asks := o.about.options()
+	asks[0].short = "h"
+	return append(asks,
 		textOption("type", &o.kind),
 		textOption("ek", &o.key),
 		textOption("key", &o.key),
@@ -73,10 +64,7 @@ func (o *localcaOptions) table() []option {
 		flagOption("tpm2", &o.tpm2),
 		flagOption("allow-signing", &o.signing),
 		flagOption("decryption", &o.decryption),
-		flagOption("print-capabilities", &o.capabilities),
-		flagOption("version", &o.version),
-		help,
-	}
+	)
 }
 
 func (o *localcaOptions) run(log *toolLog) error {

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/ashlar-cloud/ashlar/swtpm"
 )
 
 // A tool reads its command line without the name it was called by. What it
@@ -55,4 +57,33 @@ func dispatch(tools map[string]tool, args []string, out, errs io.Writer) int {
 		fmt.Fprintf(errs, "%s: %v\n", called, err)
 	}
 	return 1
+}
+
+// about is what a tool says of itself where it is asked to.
+type about struct {
+	usage, title string
+	features     []string // in the words of --print-capabilities
+
+	help, version, capabilities bool // what it was asked
+}
+
+// options are those that ask.
+func (a *about) options() []option {
+	return []option{flagOption("help", &a.help), flagOption("version", &a.version), flagOption("print-capabilities", &a.capabilities)}
+}
+
+// answer writes what was asked of a tool, and reports whether anything was.
+func (a *about) answer(tool string, out io.Writer) bool {
+	switch {
+	case a.help:
+		fmt.Fprint(out, a.usage)
+	case a.version:
+		fmt.Fprintf(out, "%s version %s, Ashlar\n", a.title, swtpm.Version)
+	case a.capabilities:
+		fmt.Fprintf(out, "{ \"type\": \"%s\", \"features\": [ \"%s\" ], \"version\": \"%s\" }\n",
+			tool, strings.Join(a.features, "\", \""), swtpm.Version)
+	default:
+		return false
+	}
+	return true
 }
