@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"slices"
 )
 
 // Limits on private keys.
@@ -216,10 +217,10 @@ func MarshalPrivateKey(random io.Reader, key crypto.Signer, password string) ([]
 	if err != nil {
 		return nil, err
 	}
+	defer clear(der)
 	if password == "" {
 		return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 	}
-	defer clear(der)
 	fresh := make([]byte, keySaltSize+aes.BlockSize)
 	if _, err := io.ReadFull(random, fresh); err != nil {
 		return nil, err
@@ -235,7 +236,7 @@ func MarshalPrivateKey(random io.Reader, key crypto.Signer, password string) ([]
 		return nil, err
 	}
 	pad := aes.BlockSize - len(der)%aes.BlockSize
-	data := append(bytes.Clone(der), bytes.Repeat([]byte{byte(pad)}, pad)...)
+	data := slices.Concat(der, bytes.Repeat([]byte{byte(pad)}, pad)) // one piece: growing would leave a copy
 	cipher.NewCBCEncrypter(block, iv).CryptBlocks(data, data)
 	out, err := marshalEncrypted(salt, iv, data)
 	if err != nil {

@@ -159,9 +159,10 @@ func (h *Host) sealBlob(t BlobType, b []byte, decrypted bool) (_ []byte, encrypt
 	return b, encrypted, err
 }
 
-// openBlob gives the state in a blob, which is the caller's to wipe, and whether it is one of libtpms. encrypted says
-// that it must be under the key for files. A blob in clear is taken although there are
-// keys, as swtpm does, so that a TPM can move to where there are.
+// openBlob gives the state in a blob, which is the caller's to wipe, and whether it is
+// one of libtpms. encrypted says that it must be under the key for files. A blob in
+// clear is taken although there are keys, as swtpm does, so that a TPM can move to where
+// there are.
 func (h *Host) openBlob(t BlobType, b []byte, encrypted bool) (state []byte, foreign bool, err error) {
 	if isForeign(b) {
 		if encrypted && h.cfg.Key == nil {
@@ -170,7 +171,7 @@ func (h *Host) openBlob(t BlobType, b []byte, encrypted bool) (state []byte, for
 		state, err = decodeForeign(b, foreignOpener{file: h.cfg.Key, migration: h.migration, plain: !encrypted})
 		return state, true, err
 	}
-	kind := seal.Kind(t)
+	kind, wrapped := seal.Kind(t), false
 	if k, ok := seal.Sealed(b); ok && k == kind+migrating {
 		if h.migration == nil {
 			return nil, false, errNoMigrationKey
@@ -178,15 +179,23 @@ func (h *Host) openBlob(t BlobType, b []byte, encrypted bool) (state []byte, for
 		if b, err = h.migration.seal.Open(k, b); err != nil {
 			return nil, false, err
 		}
+		wrapped = true
 	} else if h.migration != nil {
 		h.log.Warn("the state that came in is not encrypted under the migration key", "type", uint32(t))
 	}
-	if _, ok := seal.Sealed(b); !ok && encrypted {
-		return nil, false, errClear
-	} else if !ok {
+	switch _, sealed := seal.Sealed(b); {
+	case sealed:
+		state, err = unseal(h.cfg.Key, kind, b)
+	case encrypted:
+		err = errClear
+	case wrapped:
+		return b, false, nil
+	default:
 		return bytes.Clone(b), false, nil
 	}
-	state, err = unseal(h.cfg.Key, kind, b)
+	if wrapped {
+		clear(b)
+	}
 	return state, false, err
 }
 
