@@ -108,7 +108,7 @@ func (f *stateFile) renew(old store.Version, state []byte) error {
 
 // Rekey encrypts the TPM in a directory, whose lock the caller holds, under another
 // key; either may be nil, for a state in clear. Nothing of the old state is left in the
-// file; a file system or a disk that writes elsewhere may keep copies. After an error
+// file, nor in a backup; a file system or a disk that writes elsewhere may keep copies. After an error
 // the TPM is there as it was, or, where the disk failed at the very end, under the new
 // key.
 func Rekey(dir *store.Dir, cfg tpm.Config, from, to *Key) (path string, err error) {
@@ -129,6 +129,7 @@ func Rekey(dir *store.Dir, cfg tpm.Config, from, to *Key) (path string, err erro
 		return "", err
 	}
 	s.permanent.key = to
+	s.permanent.KeepBackup()
 	return s.permanent.Path(), s.permanent.renew(s.version, b)
 }
 

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/ashlar-cloud/ashlar/internal/seal"
+	"github.com/ashlar-cloud/ashlar/internal/store"
 )
 
 // withKeys is a rig whose host has keys; either may be nil.
@@ -225,6 +226,19 @@ func TestSealedVolatile(t *testing.T) {
 func TestRekey(t *testing.T) {
 	raw, phrase := testKey(stateKey, false), testKey("a passphrase", true)
 	path := usedTPM(t, nil)
+	backed, err := store.OpenDir(path, store.Options{Backup: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := NewHost(Config{Dir: backed, Engine: testEngine()})
+	if err := h.Start(); err != nil {
+		t.Fatal(err)
+	}
+	h.Startup(false)
+	h.Close()
+	if files, _ := filepath.Glob(filepath.Join(path, "*.bak")); len(files) != 1 {
+		t.Fatalf("backups: %v", files)
+	}
 	rekey := func(from, to *Key) error {
 		dir := testDir(t, path)
 		defer dir.Unlock()

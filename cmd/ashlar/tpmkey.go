@@ -64,8 +64,9 @@ func newTPMRekeyCmd() *cobra.Command {
 		Short: "Encrypt a TPM's state, or change its key",
 		Long: `Encrypts the TPM in DIR, which must not run, under the key --new-key, or leaves it
 in clear where that is "none". --key is the key that it has. What the file held is
-overwritten; a file system or a disk that writes elsewhere, and a backup, may keep a
-state that was there in clear, or under a key that others know.
+overwritten, in the second copy of --tpmstate backup as well; a file system or a disk
+that writes elsewhere, and other copies, may keep a state that was there in clear, or
+under a key that others know.
 
 Exit code 0: done. 1: refused, with the reason, and nothing was changed. 2: misuse.`,
 		Example: "  ashlar tpm rekey ./vm1 --new-key pwdfile=secret\n" +

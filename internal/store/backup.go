@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 )
 
 // Endings of the files beside a state's.
@@ -21,6 +22,17 @@ func (d *Dir) BackedFile(name string) *File {
 		f.backup = d.File(name + backupEnding)
 	}
 	return f
+}
+
+// KeepBackup has a backup written that is there from when the option was given, so that
+// it is not left with a state that is not to be had any more.
+func (f *File) KeepBackup() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	path := f.path + backupEnding
+	if _, err := os.Lstat(path); err == nil && f.backup == nil && !f.dir.Single() {
+		f.backup = &File{dir: f.dir, path: path}
+	}
 }
 
 // put makes the file hold a state, whatever it held.
