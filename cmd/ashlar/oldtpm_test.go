@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -74,6 +75,11 @@ func runOld(t testing.TB, dir string, more ...string) *oldTPM {
 			}
 		}
 	}
+	_, err = o.ctrl.Write([]byte{0, 0, 0, cmdGetConfig})
+	if err == nil { // it listens before it has written a state, and answers after
+		_, err = io.ReadFull(o.ctrl, make([]byte, 8))
+	}
+	must(t, err)
 	return o
 }
 
@@ -129,4 +135,5 @@ func ourEK(t testing.TB, path string, key *swtpm.Key) string {
 const (
 	cmdHashStart     = 6
 	cmdStoreVolatile = 10
+	cmdGetConfig     = 15
 )
