@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -290,6 +291,26 @@ func TestIncomingMovedOn(t *testing.T) {
 	target.control("00000002 00000000", "00000000")
 	target.expectRC(startupClear, 0)
 	target.expectRC(defineSpace(1), 0x14C) // TPM_RC_NV_DEFINED
+}
+
+// TestIncomingMakesNothing: a migration's target that is powered on where there is no
+// state yet makes none while another process has the lock.
+func TestIncomingMakesNothing(t *testing.T) {
+	dir := t.TempDir()
+	held := testDir(t, dir)
+	h, _ := newTestHost(t, dir, func(c *Config) { c.Incoming = true })
+	if err := h.Start(); !errors.Is(err, store.ErrLocked) {
+		t.Errorf("without the lock: %v", err)
+	}
+	if all := content(t, dir); all != "" {
+		t.Errorf("it made %.20q", all)
+	}
+	if err := held.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Start(); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestTwoProcesses checks that a directory in use is refused.

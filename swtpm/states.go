@@ -48,6 +48,12 @@ var errForeignFile = errors.New("it is the state of a TPM of swtpm, which is tak
 // makes a new TPM.
 func (s *states) start(cfg tpm.Config, profile *tpm.Profile) (e *tpm.Engine, resumed bool, err error) {
 	permanent, err := s.load()
+	if errors.Is(err, fs.ErrNotExist) && !s.dir.Locked() { // as a migration's target
+		if err := s.dir.Lock(0); err != nil {
+			return nil, false, err
+		}
+		permanent, err = s.load() // somebody may have made one
+	}
 	kept := s.permanent.Path()
 	if errors.Is(err, fs.ErrNotExist) {
 		var f Foreign
