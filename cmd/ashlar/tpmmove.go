@@ -140,35 +140,48 @@ func exportTPM(dir, file string, from, to *swtpm.Key, drop bool) error {
 	if _, err := os.Stat(dir); err != nil {
 		return err
 	}
-	_, err := locked(dir, func(d *store.Dir) (string, error) {
-		b, err := swtpm.Export(d, from, engineConfig(), to, drop)
-		if err != nil {
-			return "", err
-		}
-		return "", store.WriteNew(file, b)
+	var b []byte
+	defer func() { clear(b) }()
+	_, err := locked(dir, func(d *store.Dir) (_ string, err error) {
+		b, err = swtpm.Export(d, from, engineConfig(), to, drop)
+		return "", err
 	})
+	if err == nil {
+		err = store.WriteNew(file, b)
+	}
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%s is there already; it is left as it is", file)
 	}
 	return err
 }
 
-// locked holds a state directory while f works on it.
+// locked holds a state directory while f works on it, with the rights on files of who
+// owns it.
 func locked(dir string, f func(*store.Dir) (string, error)) (string, error) {
 	return lockedMode(dir, 0o600, f)
 }
 
 // lockedMode is locked, with the mode of the files that f makes.
-func lockedMode(dir string, mode fs.FileMode, f func(*store.Dir) (string, error)) (string, error) {
-	d, err := store.OpenDir(dir, store.Options{Mode: mode})
-	if err != nil {
-		return "", err
+func lockedMode(dir string, mode fs.FileMode, f func(*store.Dir) (string, error)) (path string, err error) {
+	hold := func() error {
+		d, err := store.OpenDir(dir, store.Options{Mode: mode})
+		if err != nil {
+			return err
+		}
+		if err := d.Lock(0); err != nil {
+			return fmt.Errorf("%s: %w", dir, err)
+		}
+		defer func() { _ = d.Unlock() }()
+		path, err = f(d)
+		return err
 	}
-	if err := d.Lock(0); err != nil {
-		return "", fmt.Errorf("%s: %w", dir, err)
+	err = asOwner(dir, func() error { _, err := os.Stat(dir); return err })
+	if errors.Is(err, fs.ErrPermission) { // root keeps it below a directory of its own
+		err = hold()
+	} else if err == nil {
+		err = asOwner(dir, hold)
 	}
-	defer func() { _ = d.Unlock() }()
-	return f(d)
+	return path, err
 }
 
 // inDir is locked for a directory that need not be there: it is made, and where
