@@ -54,6 +54,7 @@ func (h *Host) ResetEstablished(locality uint8) Result {
 	if locality > 4 || h.engine.ResetEstablished(locality) != tpm2.RCSuccess {
 		return BadLocality
 	}
+	h.suspended = false
 	return OK
 }
 
