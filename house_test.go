@@ -61,6 +61,7 @@ var lattice = []line{
 	{4, "swtpm", with("tpm2", "tpm", "internal/seal", "golang.org/x/sys")},
 	{4, "identity", []string{"tpm2", "rats"}},
 	{4, "verifier/collateral", nil},
+	{4, "verifier/internal/softcose", []string{"verifier/", "github.com/fxamacker/cbor/v2", "github.com/veraison/go-cose"}},
 	{4, "verifier/internal/cose", []string{"github.com/fxamacker/cbor/v2", "github.com/veraison/go-cose"}},
 	{4, "verifier", []string{"tpm2", "rats", "measurement/", "identity", "verifier/", "github.com/fxamacker/cbor/v2"}},
 	{5, "keybroker", []string{"rats", "tlog", "github.com/go-jose/go-jose/v4"}},

@@ -55,10 +55,15 @@ func (n Nonce) Equal(m Nonce) bool { return bytes.Equal(n, m) }
 // (RFC 9334, 8; the "type" of a CMW record).
 type MediaType string
 
+// TypePSA is a PSA attestation token (RFC 9783, 8.2).
+const TypePSA MediaType = "application/psa-attestation-token"
+
 // Media types of Evidence that has none registered.
 const (
 	// TypeNitro is an attestation document of an AWS Nitro Enclave.
 	TypeNitro MediaType = "application/vnd.aws.nitro-attestation-document+cbor"
+	// TypeCCA is a CCA attestation token: a CBOR collection of two COSE messages.
+	TypeCCA MediaType = "application/eat-collection; profile=http://arm.com/CCA-SSD/1.0.0"
 )
 
 // Media types of this project's own files.

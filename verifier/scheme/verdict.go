@@ -27,6 +27,10 @@ const (
 	ReasonCoverage    Reason = "not-covered"
 	// ReasonDebug goes with Valid: the guest can be read by its host.
 	ReasonDebug Reason = "debug"
+	// ReasonLifecycle goes with Valid: the device is not in its secured state.
+	ReasonLifecycle Reason = "life-cycle"
+	// ReasonBinding: two parts of the Evidence do not belong together.
+	ReasonBinding Reason = "binding"
 	// ReasonReference: a value is none of the reference values.
 	ReasonReference Reason = "not-in-reference"
 )

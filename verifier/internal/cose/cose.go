@@ -6,7 +6,6 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/fxamacker/cbor/v2"
 	gocose "github.com/veraison/go-cose"
@@ -37,7 +36,12 @@ func Unmarshal(b []byte, v any) error {
 	if err != nil {
 		return err
 	}
-	return m.Unmarshal(b, v)
+	err = m.Unmarshal(b, v)
+	var other *cbor.UnmarshalTypeError
+	if errors.As(err, &other) { // whose text is about types of Go
+		return fmt.Errorf("a CBOR %s stands where another type is expected", other.CBORType)
+	}
+	return err
 }
 
 // Message is a COSE_Sign1 or COSE_Mac0 message, with its tag or without.
@@ -124,13 +128,11 @@ func (m *Message) Verify(key crypto.PublicKey) error {
 	return m.sign1.Verify(nil, v)
 }
 
-// Number gives a CBOR integer that fits an int64.
-func Number(v any) (int64, bool) {
-	switch n := v.(type) {
-	case int64:
-		return n, true
-	case uint64:
-		return int64(n), n <= math.MaxInt64
+// Key decodes a COSE_Key (RFC 9052, 7) of a public key.
+func Key(b []byte) (crypto.PublicKey, error) {
+	var k gocose.Key
+	if err := k.UnmarshalCBOR(b); err != nil {
+		return nil, fmt.Errorf("it is no COSE_Key: %w", err)
 	}
-	return 0, false
+	return k.PublicKey()
 }

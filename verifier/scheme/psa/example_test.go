@@ -1,0 +1,18 @@
+package psa_test
+
+import (
+	"fmt"
+
+	"github.com/ashlar-cloud/ashlar/verifier/scheme"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme/psa"
+)
+
+// What is no token is refused with a reason, not an error.
+func ExampleAppraise() {
+	r := psa.Appraise(&scheme.Input{Files: []scheme.File{{Name: "token.cbor", Data: []byte{0xa0}}}})
+	fmt.Println(r.Verdict, r.Reason)
+	fmt.Println(r.Why()[0])
+	// Output:
+	// invalid malformed
+	// token.cbor: it is no COSE message: a CBOR map stands where another type is expected
+}
