@@ -143,9 +143,16 @@ func (k *Key) Prepare(random io.Reader, state []byte) {
 		h, err = parse(state)
 		how = h.how
 	}
-	if err == nil && how.function == byArgon2id {
-		k.root = k.derive(how, h.salt)
+	if err != nil || how.function != byArgon2id {
+		return
 	}
+	// Who can write the state must not choose what others are sealed by.
+	r := k.derive(how, h.salt)
+	if state != nil && subtle.ConstantTimeCompare(r.check[:], h.check[:]) != 1 {
+		r.wipe()
+		return
+	}
+	k.root = r
 }
 
 // expand gives the key of AES for a nonce.

@@ -200,6 +200,16 @@ func TestBounded(t *testing.T) {
 	}
 }
 
+// TestPrepareIsNoDowngrade: a state that somebody has put there, with a derivation that
+// costs nothing to guess by, is not what the next one is sealed by.
+func TestPrepareIsNoDowngrade(t *testing.T) {
+	k := phraseKey()
+	k.Prepare(nil, headed(seal(t, phraseKey(), kindA), derivation{byArgon2id, 1, 1, 8}))
+	if h, err := parse(seal(t, k, kindA)); err != nil || h.how != k.usual() {
+		t.Errorf("sealed by %+v, %v", h.how, err)
+	}
+}
+
 // headed is a sealed state with another derivation in its header.
 func headed(b []byte, how derivation) []byte {
 	b = bytes.Clone(b)
