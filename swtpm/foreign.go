@@ -4,12 +4,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
 
+	"github.com/ashlar-cloud/ashlar/internal/disk"
 	"github.com/ashlar-cloud/ashlar/internal/store"
 	"github.com/ashlar-cloud/ashlar/tpm"
 )
@@ -62,23 +62,31 @@ func ReadForeign(path string, key *Key) (f Foreign, err error) {
 		f.Permanent, err = decodeNamed(path, b, key)
 		return f, err
 	}
-	file := filepath.Join(path, foreignName)
-	f.from = file
-	b, err := readLimited(file, syscall.O_NOFOLLOW)
+	return readForeignDir(path, func(name string) ([]byte, error) { return readLimited(filepath.Join(path, name), syscall.O_NOFOLLOW) }, key)
+}
+
+// readForeignDir reads the files of a directory of swtpm's, of which read gives one.
+func readForeignDir(path string, read func(name string) ([]byte, error), key *Key) (f Foreign, err error) {
+	defer func() {
+		if err != nil {
+			f.Wipe()
+		}
+	}()
+	f.from = filepath.Join(path, foreignName)
+	b, err := read(foreignName)
 	if err != nil {
 		return f, err
 	}
-	if f.Permanent, err = decodeNamed(file, b, key); err != nil {
+	if f.Permanent, err = decodeNamed(f.from, b, key); err != nil {
 		return f, err
 	}
-	file = filepath.Join(path, foreignVolatileName)
-	switch b, err := readLimited(file, syscall.O_NOFOLLOW); {
+	switch b, err := read(foreignVolatileName); {
 	case errors.Is(err, fs.ErrNotExist):
 		return f, nil
 	case err != nil:
 		return f, err
 	default:
-		f.Volatile, err = decodeNamed(file, b, key)
+		f.Volatile, err = decodeNamed(filepath.Join(path, foreignVolatileName), b, key)
 		return f, err
 	}
 }
@@ -86,18 +94,19 @@ func ReadForeign(path string, key *Key) (f Foreign, err error) {
 // readLimited reads a file, or a disk. In a directory, which is its TPM's user's, it is
 // to follow no link to what that user may not read, and it waits at no pipe.
 func readLimited(path string, flags int) ([]byte, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|flags, 0)
-	if errors.Is(err, syscall.ELOOP) {
-		return nil, fmt.Errorf("%s: %w: it is a symbolic link", path, errForeign)
+	b, err := disk.ReadFile(path, maxForeign, flags)
+	return b, noFile(path, err)
+}
+
+// noFile says what is wrong with a path that is not one of a file.
+func noFile(path string, err error) error {
+	switch {
+	case errors.Is(err, syscall.ELOOP):
+		return fmt.Errorf("%s: %w: it is a symbolic link", path, errForeign)
+	case errors.Is(err, syscall.EINVAL):
+		return fmt.Errorf("%s: %w: it is no file", path, errForeign)
 	}
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	if st, err := file.Stat(); err != nil || !st.Mode().IsRegular() && st.Mode().Type() != fs.ModeDevice {
-		return nil, fmt.Errorf("%s: %w: it is no file", path, errForeign)
-	}
-	return io.ReadAll(io.LimitReader(file, maxForeign+1))
+	return err
 }
 
 // decodeNamed is decodeForeign with the file's name in the error.
@@ -238,10 +247,10 @@ func (s *states) takeOver(cfg tpm.Config, f Foreign) ([]byte, error) {
 // foreign reads the state that swtpm left in the directory; fs.ErrNotExist where
 // it left none.
 func (s *states) foreign() (Foreign, error) {
-	if s.dir.Single() {
-		return Foreign{}, fs.ErrNotExist
-	}
-	return ReadForeign(s.dir.Path(), s.key)
+	return readForeignDir(s.dir.Path(), func(name string) ([]byte, error) {
+		b, err := s.dir.Read(name, maxForeign)
+		return b, noFile(filepath.Join(s.dir.Path(), name), err)
+	}, s.key)
 }
 
 // foreignProfile is the profile of a TPM of swtpm's, or null where there is none.

@@ -3,9 +3,6 @@ package swtpm
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/ashlar-cloud/ashlar/internal/store"
 	"github.com/ashlar-cloud/ashlar/tpm"
@@ -25,7 +22,7 @@ func Install(dir *store.Dir, key *Key, cfg tpm.Config, permanent []byte) (path s
 	if err := s.volatile.Remove(); err != nil {
 		return "", err
 	}
-	if err := erase(dir, permanentName+".bak"); err != nil {
+	if err := dir.Erase(permanentName + ".bak"); err != nil {
 		return "", err
 	}
 	if _, _, err := s.permanent.File.Load(); errors.Is(err, store.ErrDamaged) {
@@ -36,21 +33,8 @@ func Install(dir *store.Dir, key *Key, cfg tpm.Config, permanent []byte) (path s
 	if err := s.permanent.put(permanent); err != nil {
 		return "", err
 	}
-	if err := erase(dir, permanentName+".damaged", foreignVolatileName, foreignName); err != nil {
+	if err := dir.Erase(permanentName+".damaged", foreignVolatileName, foreignName); err != nil {
 		return "", fmt.Errorf("the new TPM is there, but not all of the one before is gone: %w", err)
 	}
 	return s.permanent.Path(), nil
-}
-
-// erase removes files of a directory.
-func erase(dir *store.Dir, names ...string) (err error) {
-	if dir.Single() {
-		return nil
-	}
-	for _, name := range names {
-		if e := os.Remove(filepath.Join(dir.Path(), name)); !errors.Is(e, fs.ErrNotExist) {
-			err = errors.Join(err, e)
-		}
-	}
-	return err
 }

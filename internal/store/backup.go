@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 )
 
 // Endings of the files beside a state's.
@@ -30,8 +29,11 @@ func (f *File) KeepBackup() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	path := f.path + backupEnding
-	if _, err := os.Lstat(path); err == nil && f.backup == nil && !f.dir.Single() {
-		f.backup = &File{dir: f.dir, path: path}
+	if h, err := f.dir.fs.Open(path); err == nil {
+		h.Close()
+		if f.backup == nil {
+			f.backup = &File{dir: f.dir, path: path}
+		}
 	}
 }
 
@@ -64,7 +66,7 @@ func (f *File) restore(reason error) ([]byte, error) {
 		return state, nil
 	}
 	if !errors.Is(reason, fs.ErrNotExist) {
-		if err := f.dir.fs.rename(f.path, f.path+damagedEnding); err != nil {
+		if err := f.dir.fs.Rename(f.path, f.path+damagedEnding); err != nil {
 			return nil, err
 		}
 	}

@@ -3,207 +3,437 @@ package store
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
-	"math/rand"
+	"syscall"
 	"testing"
+
+	"github.com/ashlar-cloud/ashlar/internal/disk"
 )
 
 // sample gives the nth state of a test: all its bytes tell its number.
 func sample(n int) []byte {
-	sizes := []int{1000, 30000, 500, 60000, 61000, 0, 200000, 485}
+	sizes := []int{1000, 2600, 500, 4800, 2000, 0, 9000, 485}
 	return bytes.Repeat([]byte{byte(n + 1)}, sizes[n%len(sizes)])
 }
 
 const samples = 8
 
-// run swaps in the samples one after the other and gives the number of the
-// last that was acknowledged (-1 = none), and of the last that was tried.
-func run(f *File) (acked, tried int, err error) {
-	acked, tried = -1, -1
-	_, v, lerr := f.Load()
-	if lerr != nil && !errors.Is(lerr, fs.ErrNotExist) {
-		return acked, tried, lerr
-	}
-	for n := range samples {
-		tried = n
-		if v, err = f.Swap(v, sample(n)); err != nil {
-			return acked, tried, err
-		}
-		acked = n
-	}
-	return acked, tried, nil
+// deep has crashes follow crashes in all tests of them, which takes minutes.
+var deep = flag.Bool("crash.deep", false, "after each crash, crash again at each operation that follows, however it ended")
+
+// kept is a way to keep a state, on a simulated disk.
+type kept struct {
+	name  string
+	open  func(*disk.Simulated) *File
+	stale bool // whatever was on the disk may be in a new file
 }
 
-// kinds are the ways to keep a state, each on a simulated disk.
-var kinds = map[string]func(*disk) *File{"directory": openOn, "one file": openSingleOn, "backup": openBackedOn}
+// A file that is to hold the states is written in its place, so that what was on the
+// disk before would be taken for its owner's: it is left alone.
+var ways = []kept{{"directory", openOn, true}, {"one file", openSingleOn, false}, {"backup", openBackedOn, true}}
 
-// countOps gives the number of operations of a run without faults.
-func countOps(t *testing.T, open func(*disk) *File) int {
-	d := newDisk()
-	if _, _, err := run(open(d)); err != nil {
-		t.Fatal(err)
-	}
-	return d.ops
+func (k *kept) disk() *disk.Simulated {
+	d := disk.NewSimulated()
+	d.Stale = k.stale
+	return d
 }
 
-// check loads and compares with the state that must, or may, be there.
-func check(t *testing.T, open func(*disk) *File, d *disk, must, may int) {
-	t.Helper()
-	got, _, err := open(d).Load()
-	if errors.Is(err, fs.ErrNotExist) && must < 0 {
-		return
-	}
+const statePath = "/state/tpm"
+
+func dirOn(d *disk.Simulated, opt Options) *Dir {
+	opt.NoLock, opt.Mode, opt.FS = true, 0o600, d
+	dir, err := OpenDir("/state", opt)
 	if err != nil {
-		t.Fatalf("acknowledged state %d is lost: %v", must, err)
+		panic(err)
 	}
-	if must >= 0 && bytes.Equal(got, sample(must)) {
-		return
-	}
-	if may >= 0 && bytes.Equal(got, sample(may)) {
-		return
-	}
-	t.Fatalf("loaded %d bytes, neither state %d nor %d", len(got), must, may)
+	dir.least = 6
+	return dir
 }
 
-// TestCrashAnywhere lets the power go, and the process be killed, at every
-// operation: before it had an effect, and after it but unacknowledged.
-func TestCrashAnywhere(t *testing.T) {
-	for kind, open := range kinds {
-		for op := range countOps(t, open) {
-			for _, late := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%s op%d late=%v", kind, op, late), func(t *testing.T) {
-					crashAt(t, open, op, late)
-				})
-			}
+func openOn(d *disk.Simulated) *File       { return dirOn(d, Options{}).File("tpm") }
+func openBackedOn(d *disk.Simulated) *File { return dirOn(d, Options{Backup: true}).BackedFile("tpm") }
+func openSingleOn(d *disk.Simulated) *File { return singleOn(d).File("tpm") }
+
+// singleOn is one file for states of the samples' sizes.
+func singleOn(d *disk.Simulated, more ...string) *Dir { return roomOn(d, 20*payload, more...) }
+
+func roomOn(d *disk.Simulated, room int, more ...string) *Dir {
+	dir, err := OpenSingle("/state/file", Options{NoLock: true, Mode: 0o600, Room: room, FS: d}, append([]string{"tpm"}, more...)...)
+	if err != nil {
+		panic(err)
+	}
+	return dir
+}
+
+// state is what a file holds; nil for no file.
+type state []byte
+
+func (s state) String() string {
+	if s == nil {
+		return "no file"
+	}
+	return fmt.Sprintf("%d bytes %x", len(s), []byte(s[:min(1, len(s))]))
+}
+
+func (s state) in(list []state) bool {
+	for _, x := range list {
+		if (s == nil) == (x == nil) && bytes.Equal(s, x) {
+			return true
 		}
 	}
+	return false
 }
 
-func crashAt(t *testing.T, open func(*disk) *File, op int, late bool) {
-	for seed := range int64(5) {
-		d := newDisk()
-		d.failAt, d.late, d.failFor = op, late, 1<<30 // nothing works after it
-		acked, tried, err := run(open(d))
-		if err == nil {
-			t.Fatal("the fault was not reported")
-		}
-		check(t, open, d.crash(rand.New(rand.NewSource(seed))), acked, tried)
-		check(t, open, d.kill(), acked, tried)
+// found is what a file holds for who opens it now.
+func found(f *File) (state, Version, error) {
+	b, v, err := f.Load()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, v, nil
 	}
-}
-
-// TestFaultHeals has one operation fail while the process lives on: the swap
-// is refused, the old state stays, and the next try succeeds.
-func TestFaultHeals(t *testing.T) {
-	for kind, open := range kinds {
-		for op := range countOps(t, open) {
-			for _, late := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%s op%d late=%v", kind, op, late), func(t *testing.T) {
-					healAt(t, open, op, late)
-				})
-			}
-		}
+	if b == nil {
+		b = []byte{}
 	}
+	return b, v, err
 }
 
-func healAt(t *testing.T, open func(*disk) *File, op int, late bool) {
-	d := newDisk()
-	d.failAt, d.late = op, late
-	f := open(d)
-	acked, tried, err := run(f)
-	if !errors.Is(err, errDisk) {
+// history works on a file while it is watched.
+type history struct {
+	t    *testing.T
+	way  kept
+	d    *disk.Simulated
+	f    *File
+	may  []state // what may be there when the power goes now
+	last state   // what was acknowledged last
+
+	either bool // whether what failed may be there all the same
+	crash  bool // whether each operation is crashed after
+	again  bool // and each that follows such a crash
+	lying  bool // whether the first sync then is none
+	points int
+	orders int
+	wrong  func(format string, args ...any) // t.Fatalf, or what notes that a mutation was seen
+}
+
+func newHistory(t *testing.T, way kept) *history {
+	h := &history{t: t, way: way, d: way.disk(), may: []state{nil}, crash: true, wrong: t.Fatalf}
+	h.d.Watch = h.watch
+	h.f = way.open(h.d)
+	if _, _, err := found(h.f); err != nil {
 		t.Fatal(err)
 	}
-	if acked >= 0 { // a write that was undone must not come back
-		check(t, open, d.kill(), acked, -1)
-		for seed := range int64(5) {
-			check(t, open, d.crash(rand.New(rand.NewSource(seed))), acked, -1)
+	return h
+}
+
+// do runs what makes the file hold next. After an error what was there is there, or
+// next where either may be.
+func (h *history) do(next state, either bool, f func(old Version) error) error {
+	h.may = []state{h.last, next}
+	if !h.f.loaded { // Renew and Remove may fail half-way: Load tells how far they came
+		if _, _, err := found(h.f); err != nil {
+			h.t.Fatal(err)
 		}
 	}
-	if _, err := f.Swap(Version(f.version), sample(tried)); err != nil {
-		t.Fatalf("not healed: %v", err)
+	err := f(Version(h.f.version))
+	switch {
+	case err == nil:
+		h.last, h.may = next, []state{next}
+	case !either && !h.either && h.last != nil:
+		h.may = []state{h.last}
 	}
-	for seed := range int64(5) {
-		check(t, open, d.crash(rand.New(rand.NewSource(seed))), tried, -1)
+	return err
+}
+
+func (h *history) swap(next state) error {
+	return h.do(next, false, func(old Version) error { _, err := h.f.Swap(old, next); return err })
+}
+
+func (h *history) renew(next state) error {
+	return h.do(next, true, func(old Version) error { _, err := h.f.Renew(old, next); return err })
+}
+
+func (h *history) remove() error {
+	return h.do(nil, true, func(Version) error { return h.f.Remove() })
+}
+
+// steps are the workload: a file comes, changes, grows, is renewed, goes and comes
+// again.
+func (h *history) steps() (list []func() error) {
+	for n := range samples {
+		list = append(list, func() error { return h.swap(sample(n)) })
+	}
+	return append(list,
+		func() error { return h.renew(sample(2)) },
+		h.remove,
+		func() error { return h.swap(sample(1)) },
+		func() error { return h.swap(sample(0)) })
+}
+
+// powerLost ends what runs at a crash after a crash.
+type powerLost struct{}
+
+// watch crashes after an operation in all ways, and has each found.
+func (h *history) watch(op disk.Op) {
+	if !h.crash {
+		return
+	}
+	h.points++
+	h.orders += disk.EachChoice(func(c *disk.Choices) { h.recover(c, op) })
+}
+
+// recover opens the file after one way to crash, or after a kill, and goes on with it;
+// where that is crashed too, it opens it once more.
+func (h *history) recover(c *disk.Choices, op disk.Op) {
+	var d *disk.Simulated
+	killed := h.again && c.Choose(2) == 1
+	if killed {
+		d = h.d.Kill()
+	} else {
+		d = h.d.Crash(c)
+	}
+	got, _, err := found(h.way.open(d))
+	if err != nil || !got.in(h.may) {
+		h.wrong("%s, crash after operation %d, %s of %s: found %v, want one of %v: %v", h.way.name, h.d.Ops(), op.Kind, op.Path, got, h.may, err)
+		return
+	}
+	if !h.again {
+		return
+	}
+	next, crashed := state(bytes.Repeat([]byte{0xEE}, 600)), false
+	func() {
+		defer func() {
+			if r := recover(); r != nil && r != (powerLost{}) {
+				panic(r)
+			}
+		}()
+		d.Watch = func(disk.Op) {
+			if c.Choose(2) == 1 {
+				crashed = true
+				panic(powerLost{})
+			}
+		}
+		if h.lying {
+			d.Fault = func(_ int, op disk.Op) disk.Fault {
+				if op.Kind == disk.KindSync {
+					d.Fault = nil
+					return disk.Lie
+				}
+				return disk.None
+			}
+		}
+		f := h.way.open(d)
+		_, v, err := found(f)
+		if err == nil {
+			_, err = f.Swap(v, next)
+		}
+		if err != nil {
+			h.wrong("%s, after a crash after operation %d, %s of %s: %v", h.way.name, h.d.Ops(), op.Kind, op.Path, err)
+		}
+	}()
+	may := []state{next}
+	if crashed {
+		may = append(may, got)
+		if killed { // what was found was not durable
+			may = append(may, h.may...)
+		}
+	}
+	d.Watch = nil
+	if twice, _, err := found(h.way.open(d.Crash(c))); err != nil || !twice.in(may) {
+		h.wrong("%s, crash after operation %d, %s of %s, and again: found %v, want one of %v: %v", h.way.name, h.d.Ops(), op.Kind, op.Path, twice, may, err)
 	}
 }
 
-// TestTornTwice crashes, goes on with what is found, and crashes again, many
-// times: numbers of torn writes must never be taken for those of new ones.
-func TestTornTwice(t *testing.T) {
-	r := rand.New(rand.NewSource(1))
-	d := newDisk()
-	acked := []byte(nil)
-	for round := range 400 {
-		f := openOn(d)
-		got, v, err := f.Load()
-		if err != nil && (acked != nil || !errors.Is(err, fs.ErrNotExist)) {
-			t.Fatalf("round %d: %v", round, err)
+// TestCrashAnywhere lets the power go after every operation of a workload, with every
+// order of its effects; and after most of them, or after a kill there, once more while
+// the file is opened and written again.
+func TestCrashAnywhere(t *testing.T) {
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			h := newHistory(t, way)
+			for i, step := range h.steps() {
+				// The others' orders are many, and are no different: a file that grows, and
+				// one for all states when it is made.
+				h.again = *deep || (i > 0 || way.stale) && (i < 3 || i == 4 || i > 8)
+				if err := step(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			t.Logf("%d points, %d orders", h.points, h.orders)
+			if h.points < 40 || h.orders < 3000 {
+				t.Error("this has shown little")
+			}
+		})
+	}
+}
+
+// TestFaultAnywhere has each operation fail in each way, the process live on, and the
+// power go after each operation that follows. What failed was not done, and does not
+// come back; the next try succeeds.
+func TestFaultAnywhere(t *testing.T) {
+	for i, way := range ways {
+		faults := []disk.Fault{disk.Done, disk.Dropped, disk.Refused, disk.Half, disk.Reset}
+		if i > 0 && !*deep {
+			faults = faults[:2]
 		}
-		if acked != nil && !bytes.Equal(got, acked) {
-			t.Fatalf("round %d: acknowledged state lost", round)
+		for _, fault := range faults {
+			t.Run(fmt.Sprintf("%s/%d", way.name, fault), func(t *testing.T) {
+				points, orders, faults := 0, 0, 0
+				for n := 0; ; n++ {
+					h := newHistory(t, way)
+					if !h.fault(n, 1, fault) {
+						break
+					}
+					points, orders, faults = points+h.points, orders+h.orders, faults+1
+				}
+				t.Logf("%d faults, %d points, %d orders", faults, points, orders)
+			})
 		}
-		for range r.Intn(4) {
-			acked = bytes.Repeat([]byte{byte(r.Int())}, r.Intn(4000)+1)
-			if v, err = f.Swap(v, acked); err != nil {
+	}
+}
+
+// fault runs the workload with a fault in so many operations from the nth on, and
+// crashes from there until the step after next is done. It reports whether there was
+// such an operation.
+func (h *history) fault(n, many int, fault disk.Fault) bool {
+	h.crash = false
+	h.d.Fault = func(i int, _ disk.Op) disk.Fault {
+		if i < n || i >= n+many {
+			return disk.None
+		}
+		h.crash = true
+		return fault
+	}
+	left := 2
+	for i, step := range h.steps() {
+		err := step()
+		if err != nil && !errors.Is(err, disk.ErrFault) {
+			h.t.Fatalf("operation %d, step %d: %v", n, i, err)
+		}
+		for try := 0; err != nil; try++ {
+			if try > many {
+				h.t.Fatalf("operation %d, step %d: not healed: %v", n, i, err)
+			}
+			err = step()
+		}
+		if h.crash {
+			if left--; left == 0 {
+				return true
+			}
+		}
+	}
+	return h.crash
+}
+
+// TestFaultTwice has several operations in a row fail, the withdrawal of what failed
+// among them: either of the two states may be there then, and never a mixture, and the
+// next good write counts.
+func TestFaultTwice(t *testing.T) {
+	some, faults := ways[:1], []disk.Fault{disk.Done, disk.Dropped}
+	if *deep {
+		some, faults = ways, []disk.Fault{disk.Done, disk.Dropped, disk.Refused, disk.Half, disk.Reset}
+	}
+	orders := 0
+	for _, way := range some {
+		for _, fault := range faults {
+			for n := 0; ; n++ {
+				many := 2 + n%2
+				h := newHistory(t, way)
+				h.either = true
+				h.wrong = func(format string, args ...any) {
+					t.Fatalf("%d faults %d from operation %d: "+format, append([]any{many, fault, n}, args...)...)
+				}
+				if !h.fault(n, many, fault) {
+					break
+				}
+				orders += h.orders
+			}
+		}
+	}
+	t.Logf("%d orders", orders)
+}
+
+// TestLyingDisk: the test of crashes sees each kind of sync that is left out.
+func TestLyingDisk(t *testing.T) {
+	for _, c := range []struct {
+		what string
+		lie  func(op disk.Op, after disk.Op) bool // before the crash; nil: at the first sync after it
+	}{
+		{"a slot is not synced", func(op, after disk.Op) bool { return op.Kind == disk.KindSync && op.Path == statePath }},
+		{"a new file is not synced", func(op, after disk.Op) bool {
+			return op.Kind == disk.KindSync && op.Path == statePath+temporaryEnding
+		}},
+		{"a new name is not synced", func(op, after disk.Op) bool {
+			return op.Kind == disk.KindSyncDir && after.Kind == disk.KindRename
+		}},
+		{"a removal is not synced", func(op, after disk.Op) bool {
+			return op.Kind == disk.KindSyncDir && after.Kind == disk.KindRemove
+		}},
+		{"what a killed process has written is not synced", nil},
+	} {
+		h := newHistory(t, ways[0])
+		seen := 0
+		h.wrong = func(string, ...any) { seen++ }
+		var before disk.Op
+		h.d.Fault = func(_ int, op disk.Op) disk.Fault {
+			after := before
+			before = op
+			if c.lie != nil && c.lie(op, after) {
+				return disk.Lie
+			}
+			return disk.None
+		}
+		h.again, h.lying = c.lie == nil, c.lie == nil
+		for i, step := range h.steps() {
+			h.crash = i < 3 || !h.lying && (i < 5 || i > 8)
+			if err := step(); err != nil {
 				t.Fatal(err)
 			}
 		}
-		// One more that the crash interrupts; it is acknowledged by what
-		// the next round finds, since either outcome is right.
-		last := bytes.Repeat([]byte{byte(r.Int())}, r.Intn(4000)+1)
-		d.failAt, d.late, d.failFor = d.ops+r.Intn(3), r.Intn(2) == 0, 1<<30
-		_, err = f.Swap(v, last)
-		d = d.crash(r)
-		found, _, lerr := openOn(d).Load()
-		switch {
-		case lerr != nil && acked == nil:
-		case lerr != nil:
-			t.Fatalf("round %d: %v", round, lerr)
-		case acked != nil && bytes.Equal(found, acked) && err != nil:
-		case bytes.Equal(found, last):
-			acked = last
-		default:
-			t.Fatalf("round %d: found neither state", round)
+		if seen == 0 {
+			t.Errorf("%s: not seen in %d orders", c.what, h.orders)
 		}
+		t.Logf("%s: wrong in %d of %d orders", c.what, seen, h.orders)
 	}
 }
 
 func TestFullDisk(t *testing.T) {
-	d := newDisk()
+	d := disk.NewSimulated()
 	f := openOn(d)
-	_, _, _ = f.Load()
+	if _, _, err := found(f); err != nil {
+		t.Fatal(err)
+	}
 	v, err := f.Swap(0, sample(0))
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.full = true
+	d.Full = true
 	if v, err = f.Swap(v, sample(2)); err != nil {
 		t.Fatalf("a state that fits needs no new blocks: %v", err)
 	}
-	if _, err = f.Swap(v, sample(6)); !errors.Is(err, errDisk) {
+	if _, err = f.Swap(v, sample(6)); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatalf("growing on a full disk: %v", err)
 	}
-	check(t, openOn, d.kill(), 2, -1)
-	if d.names[statePath+".tmp"] != nil {
-		t.Error("a temporary file is left")
+	if got := load(t, openOn(d.Kill())); !bytes.Equal(got, sample(2)) || len(d.Names()) != 1 {
+		t.Errorf("%d bytes, and the files %v", len(got), d.Names())
 	}
-	d.full = false
+	d.Full = false
 	if _, err = f.Swap(v, sample(6)); err != nil {
 		t.Fatalf("not healed: %v", err)
 	}
-	check(t, openOn, d.kill(), 6, -1)
+	if got := load(t, openOn(d.Kill())); !bytes.Equal(got, sample(6)) {
+		t.Errorf("%d bytes", len(got))
+	}
 }
 
 func TestLeftoverRemoved(t *testing.T) {
-	d := newDisk()
-	d.names[statePath+".tmp"] = &inode{data: []byte("half"), dirty: map[int]bool{}}
+	d := disk.NewSimulated()
+	d.Put(statePath+".tmp", []byte("half"))
 	f := openOn(d)
-	if _, _, err := f.Load(); !errors.Is(err, fs.ErrNotExist) {
+	if got, _, err := found(f); got != nil || err != nil {
 		t.Fatal(err)
 	}
-	if d.names[statePath+".tmp"] != nil {
+	if len(d.Names()) != 0 {
 		t.Error("what a crash left is still there")
 	}
 	if _, err := f.Swap(0, sample(0)); err != nil {
@@ -211,91 +441,21 @@ func TestLeftoverRemoved(t *testing.T) {
 	}
 }
 
-// TestRetryTorn has a write persist although it failed, its withdrawal fail,
-// and the power go in the middle of the next try: the two must not mix.
-func TestRetryTorn(t *testing.T) {
-	fill := func(b byte) []byte { return bytes.Repeat([]byte{b}, 4000) }
-	for seed := range int64(200) {
-		d := newDisk()
-		f := openOn(d)
-		_, _, _ = f.Load()
-		v, err := f.Swap(0, fill(1))
-		if err != nil {
+// TestRenewLeavesNothing of an earlier state in any file.
+func TestRenewLeavesNothing(t *testing.T) {
+	for _, way := range ways {
+		h := newHistory(t, way)
+		h.crash = false
+		if err := errors.Join(h.swap(sample(1)), h.swap(sample(0)), h.renew(sample(2))); err != nil {
 			t.Fatal(err)
 		}
-		d.failAt, d.failFor, d.late = d.ops+1, 2, true // the sync, then the withdrawal
-		if _, err := f.Swap(v, fill(2)); err == nil {
-			t.Fatal("no fault")
-		}
-		d.failAt, d.failFor, d.late = d.ops+1, 1<<30, false
-		if _, err := f.Swap(v, fill(3)); err == nil {
-			t.Fatal("no fault")
-		}
-		got, _, err := openOn(d.crash(rand.New(rand.NewSource(seed)))).Load()
-		if err != nil || !bytes.Equal(got, fill(1)) && !bytes.Equal(got, fill(2)) && !bytes.Equal(got, fill(3)) {
-			t.Fatalf("seed %d: %d bytes, %v", seed, len(got), err)
-		}
-	}
-}
-
-// TestRenew: nothing of an earlier state is left in any file, and a crash at any
-// operation leaves the old state or the new one.
-func TestRenew(t *testing.T) {
-	for kind, open := range kinds {
-		t.Run(kind, func(t *testing.T) { testRenew(t, open) })
-	}
-}
-
-func testRenew(t *testing.T, open func(*disk) *File) {
-	renew := func(d *disk) error {
-		f := open(d)
-		_, v, err := f.Load()
-		if err == nil {
-			_, err = f.Renew(v, sample(2))
-		}
-		return err
-	}
-	before := func() *disk {
-		d := newDisk()
-		f := open(d)
-		f.Load()
-		v, err := f.Swap(0, sample(1))
-		if err == nil {
-			_, err = f.Swap(v, sample(0))
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		return d
-	}
-	d := before()
-	start := d.ops
-	if err := renew(d); err != nil {
-		t.Fatal(err)
-	}
-	end := d.ops
-	check(t, open, d.kill(), 2, -1)
-	for _, i := range d.names {
-		if bytes.Contains(i.data, sample(0)[:400]) || bytes.Contains(i.data, sample(1)[:400]) {
-			t.Error("an earlier state is left in a file")
-		}
-	}
-	for op := start; op < end; op++ {
-		for _, late := range []bool{false, true} {
-			d := before()
-			d.failAt, d.late, d.failFor = op, late, 1<<30
-			if err := renew(d); err == nil {
-				t.Fatal("the fault was not reported")
+		for _, name := range h.d.Names() {
+			if b := h.d.Get(name); bytes.Contains(b, sample(0)[:400]) || bytes.Contains(b, sample(1)[:400]) {
+				t.Errorf("%s: an earlier state is left in %s", way.name, name)
 			}
-			for seed := range int64(20) {
-				check(t, open, d.crash(rand.New(rand.NewSource(seed))), 0, 2)
-			}
-			check(t, open, d.kill(), 0, 2)
 		}
-	}
-	f := open(before())
-	f.Load()
-	if _, err := f.Renew(7, nil); !errors.Is(err, ErrConflict) {
-		t.Errorf("of another version: %v", err)
+		if _, err := h.f.Renew(7, nil); !errors.Is(err, ErrConflict) {
+			t.Errorf("of another version: %v", err)
+		}
 	}
 }

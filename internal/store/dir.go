@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/ashlar-cloud/ashlar/internal/disk"
 )
 
 // ErrLocked says that another process holds the directory.
@@ -24,6 +26,11 @@ type Options struct {
 	NoLock bool
 	// Backup keeps a second file of those that BackedFile gives.
 	Backup bool
+	// Room is the largest state in bytes that one file has room for, of each of them;
+	// 0 = 512 KiB. A file that was made with another is refused.
+	Room int
+	// FS is what the files are on; nil = the system's. The lock is not its affair.
+	FS disk.FS
 }
 
 // Dir is a directory with states in it, or one file that holds them. Its lock is
@@ -33,8 +40,9 @@ type Options struct {
 type Dir struct {
 	path   string
 	opt    Options
-	fs     filesystem
+	fs     disk.FS
 	single *single // where it is one file, else nil
+	least  int     // sectors in a new file's slots, unless more are needed
 
 	mu   sync.Mutex
 	lock *os.File // nil while not locked
@@ -42,17 +50,20 @@ type Dir struct {
 
 // OpenDir opens the directory at path, which must exist. It does not lock it.
 func OpenDir(path string, opt Options) (*Dir, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("state directory %s cannot be used: %w", path, errors.Unwrap(err))
-	}
-	if !st.IsDir() {
-		return nil, fmt.Errorf("state directory %s is not a directory", path)
+	if opt.FS == nil {
+		st, err := os.Stat(path)
+		if err != nil {
+			return nil, fmt.Errorf("state directory %s cannot be used: %w", path, errors.Unwrap(err))
+		}
+		if !st.IsDir() {
+			return nil, fmt.Errorf("state directory %s is not a directory", path)
+		}
+		opt.FS = disk.System{}
 	}
 	if opt.Mode == 0 {
 		opt.Mode = 0o640
 	}
-	return &Dir{path: path, opt: opt, fs: osFS{}}, nil
+	return &Dir{path: path, opt: opt, fs: opt.FS, least: minSectors}, nil
 }
 
 // Path gives the path of the directory, or of the one file, as it was opened.
@@ -60,6 +71,26 @@ func (d *Dir) Path() string { return d.path }
 
 // Single reports whether it is one file that holds the states.
 func (d *Dir) Single() bool { return d.single != nil }
+
+// Read gives what a file in the directory holds, of more than most bytes the first
+// most+1; fs.ErrNotExist where there is none, as in one file that holds the states.
+func (d *Dir) Read(name string, most int64) ([]byte, error) {
+	return d.fs.Read(filepath.Join(d.path, name), most)
+}
+
+// Erase removes files of the directory, those that are there, for good. One file that holds the
+// states has no others.
+func (d *Dir) Erase(names ...string) (err error) {
+	if d.Single() {
+		return nil
+	}
+	for _, name := range names {
+		if e := d.fs.Remove(filepath.Join(d.path, name)); !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	return errors.Join(err, d.fs.SyncDir(d.path))
+}
 
 // lockPause is the time between two tries to lock, as in swtpm.
 const lockPause = 10 * time.Millisecond

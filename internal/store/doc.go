@@ -18,6 +18,11 @@
 // and is refused. So is a file whose size is not what its slots say. A file
 // that is refused is never written.
 //
+// What is found when a file is loaded may not be durable: a process can be killed before
+// it has synced what it wrote, and a kernel takes what it failed to write for written.
+// The first swap after a load therefore writes the current slot once more and syncs it,
+// and the directory, before it writes the other one.
+//
 // A state that outgrows its slots, and a new one, go the classic way: a
 // temporary file, fsync, rename, fsync of the directory.
 //

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"github.com/ashlar-cloud/ashlar/internal/disk"
 )
 
 // MaxSize is the largest state in bytes. What libtpms 0.9 can hold at most,
@@ -37,12 +39,12 @@ type File struct {
 	backup *File // nil where none is kept
 
 	mu       sync.Mutex
-	f        file
+	f        disk.File
 	loaded   bool
 	restored bool   // made anew of the backup
 	capacity int    // sectors in a slot
 	current  int    // slot of the current state
-	renamed  bool   // the file's name is not durable yet
+	unsure   bool   // what was found in the file, and its name, may not be durable yet
 	version  uint64 // number of the current state
 	next     uint64 // number of the next write; never used twice
 	buf      []byte
@@ -83,16 +85,16 @@ func (f *File) load() ([]byte, error) {
 	f.forget()
 	// What a crash left of an unfinished creation was never acknowledged.
 	if f.dir.Locked() {
-		if err := f.dir.fs.remove(f.temporary()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := f.dir.fs.Remove(f.temporary()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
 	}
-	h, err := f.dir.fs.open(f.path)
+	h, err := f.dir.fs.Open(f.path)
 	if err != nil {
 		return nil, err
 	}
-	f.f = h
-	size, err := h.size()
+	f.f, f.unsure = h, true
+	size, err := h.Size()
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +102,7 @@ func (f *File) load() ([]byte, error) {
 		return nil, ErrDamaged
 	}
 	b := make([]byte, size)
-	if err := h.readAt(b, 0); err != nil {
+	if err := h.ReadAt(b, 0); err != nil {
 		return nil, err
 	}
 	f.capacity = int(size) / sectorSize / 2
@@ -203,6 +205,11 @@ func (f *File) write(state []byte, whole bool) error {
 // overwrite puts state into the slot that is not current; whole leaves nothing behind
 // it that was there.
 func (f *File) overwrite(state []byte, whole bool) error {
+	if f.unsure {
+		if err := f.settle(); err != nil {
+			return err
+		}
+	}
 	seq, target := f.next, 1-f.current
 	f.next++ // even if this write fails: parts of it may be on the disk
 	f.buf = encode(f.buf, seq, f.capacity, state)
@@ -210,12 +217,9 @@ func (f *File) overwrite(state []byte, whole bool) error {
 		f.buf = append(f.buf, blank(f.capacity)[len(f.buf):]...)
 	}
 	off := int64(target) * int64(f.capacity) * sectorSize
-	err := f.f.writeAt(f.buf, off)
+	err := f.f.WriteAt(f.buf, off)
 	if err == nil {
-		err = f.f.sync()
-	}
-	if err == nil && f.renamed {
-		err = f.syncName()
+		err = f.f.Sync()
 	}
 	if err != nil {
 		f.withdraw(off)
@@ -229,27 +233,27 @@ func (f *File) overwrite(state []byte, whole bool) error {
 // after a crash although its command was undone. A disk that fails here too
 // may keep it; the next good write takes its place.
 func (f *File) withdraw(off int64) {
-	if f.f.writeAt(blank(f.capacity)[:sectorSize], off) == nil {
-		_ = f.f.sync()
+	if f.f.WriteAt(blank(f.capacity)[:sectorSize], off) == nil {
+		_ = f.f.Sync()
 	}
 }
 
 // create makes the file with its first state.
 func (f *File) create(state []byte) error {
-	capacity := max(minSectors, sectorsFor(len(state)))
+	capacity := max(f.dir.least, sectorsFor(len(state)))
 	if f.dir.Single() {
 		capacity = f.dir.single.sectors
 	}
 	if err := f.rebuild(capacity, 1, state); err != nil {
 		return err
 	}
-	if err := f.syncName(); err != nil {
-		f.f.close()
+	if err := f.dir.fs.SyncDir(f.dir.path); err != nil {
+		f.f.Close()
 		f.f = nil
-		_ = f.dir.fs.remove(f.path)
+		_ = f.dir.fs.Remove(f.path)
 		return err
 	}
-	f.version = 1
+	f.version, f.unsure = 1, false
 	return nil
 }
 
@@ -258,59 +262,68 @@ func (f *File) create(state []byte) error {
 func (f *File) grow(n int) error {
 	half := f.capacity * sectorSize
 	b := make([]byte, half)
-	if err := f.f.readAt(b, int64(f.current*half)); err != nil {
+	if err := f.f.ReadAt(b, int64(f.current*half)); err != nil {
 		return err
 	}
 	s, ok := decode(b, f.capacity)
 	if !ok || s.seq != f.version {
 		return ErrDamaged
 	}
-	if err := f.rebuild(min(sectorsFor(n)*3/2, sectorsFor(MaxSize)), s.seq, s.state); err != nil {
-		return err
-	}
-	return f.syncName()
+	return f.rebuild(min(sectorsFor(n)*3/2, sectorsFor(MaxSize)), s.seq, s.state)
 }
 
 // rebuild writes a file of the given capacity with state in slot 0, and gives
 // it the name of the file.
 func (f *File) rebuild(capacity int, seq uint64, state []byte) error {
 	tmp, fsys := f.temporary(), f.dir.fs
-	if err := fsys.remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := fsys.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	h, err := fsys.create(tmp, f.dir.opt.Mode)
+	h, err := fsys.Create(tmp, f.dir.opt.Mode)
 	if err != nil {
 		return err
 	}
 	b := append(blank(capacity), blank(capacity)...)
 	copy(b, encode(nil, seq, capacity, state))
-	err = h.writeAt(b, 0)
+	err = h.WriteAt(b, 0)
 	if err == nil {
-		err = h.sync()
+		err = h.Sync()
 	}
 	if err == nil {
-		err = fsys.rename(tmp, f.path)
+		err = fsys.Rename(tmp, f.path)
 	}
 	if err != nil {
-		h.close()
-		_ = fsys.remove(tmp)
+		h.Close()
+		_ = fsys.Remove(tmp)
 		return err
 	}
 	if f.f != nil {
-		f.f.close()
+		f.f.Close()
 	}
-	f.f, f.capacity, f.current, f.renamed = h, capacity, 0, true
+	f.f, f.capacity, f.current, f.unsure = h, capacity, 0, true
 	f.next = max(f.next, seq+1)
 	return nil
 }
 
-// syncName makes a new name durable. Until that is done nothing written to
-// the file may be acknowledged, since a crash may bring the old file back.
-func (f *File) syncName() error {
-	err := f.dir.fs.syncDir(f.dir.path)
+// settle makes durable what was found: whoever wrote it may have been killed before
+// that, or have been told that it cannot be, and then the system counts it as written
+// all the same. Until that is done nothing may be written, since after a crash neither
+// slot might hold a state, or the old file be back, or one beside it that belonged to
+// the old state.
+func (f *File) settle() error {
+	half := f.capacity * sectorSize
+	b, at := make([]byte, half), int64(f.current*half)
+	err := f.f.ReadAt(b, at)
 	if err == nil {
-		f.renamed = false
+		err = f.f.WriteAt(b, at)
 	}
+	if err == nil {
+		err = f.f.Sync()
+	}
+	if err == nil {
+		err = f.dir.fs.SyncDir(f.dir.path)
+	}
+	f.unsure = err != nil
 	return err
 }
 
@@ -324,11 +337,9 @@ func (f *File) Remove() error {
 			return err
 		}
 	}
-	err := f.dir.fs.remove(f.path)
-	if err == nil {
-		err = f.dir.fs.syncDir(f.dir.path)
-	} else if errors.Is(err, fs.ErrNotExist) {
-		err = nil
+	err := f.dir.fs.Remove(f.path)
+	if err == nil || errors.Is(err, fs.ErrNotExist) { // whoever removed it may not have come to this
+		err = f.dir.fs.SyncDir(f.dir.path)
 	}
 	if err != nil {
 		return fmt.Errorf("state file %s cannot be removed: %w", f.path, cause(err))
@@ -350,9 +361,9 @@ func (f *File) Close() {
 // forget drops all that is known of the file.
 func (f *File) forget() {
 	if f.f != nil {
-		f.f.close()
+		f.f.Close()
 	}
-	f.f, f.loaded, f.renamed, f.capacity, f.current, f.version, f.next = nil, false, false, 0, 0, 0, 0
+	f.f, f.loaded, f.unsure, f.capacity, f.current, f.version, f.next = nil, false, false, 0, 0, 0, 0
 }
 
 // temporaryEnding is that of a file that takes the place of another when it is whole.

@@ -4,76 +4,75 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
-	"math/rand"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/ashlar-cloud/ashlar/internal/disk"
 )
 
 const newPath = "/there/file"
 
-// linking is a disk on which names of files can be linked, or not.
-func linking(can bool) *disk {
-	d := newDisk()
-	d.noLinks = !can
-	return d
-}
+// linking is the number of the operation that links, which may mean that there are no
+// links.
+const linking = 3
 
-// TestWriteNewAnywhere has each operation fail, alone or with all that follow, and
-// the power go then: a file that was acknowledged is whole, and never is there half
-// of one. Without links one may be there that is empty.
+// TestWriteNewAnywhere has the power go after every operation, and each operation
+// fail: a file that was acknowledged is whole, and never is there half of one. Without
+// links one may be there that is empty.
 func TestWriteNewAnywhere(t *testing.T) {
 	want := sample(0)
-	for _, can := range []bool{true, false} {
-		good := linking(can)
-		if err := writeNew(good, newPath, want); err != nil {
-			t.Fatal(err)
-		}
-		for seed := range int64(20) {
-			if n := good.crash(rand.New(rand.NewSource(seed))).names[newPath]; n == nil || !bytes.Equal(n.data, want) {
-				t.Fatalf("links %v: an acknowledged file is lost", can)
-			}
-		}
-		if len(good.names) != 1 {
-			t.Errorf("links %v: left beside it: %v", can, good.names)
-		}
-		for op := range good.ops {
-			for _, late := range []bool{false, true} {
-				for seed := range int64(20) {
-					d := linking(can)
-					d.failAt, d.late, d.failFor = op, late, 1<<30 // nothing works after it
-					err := writeNew(d, newPath, want)
-					if n := d.crash(rand.New(rand.NewSource(seed))).names[newPath]; n != nil &&
-						!bytes.Equal(n.data, want) && (can || len(n.data) != 0) {
-						t.Fatalf("links %v, operation %d, late %v: %d bytes are there", can, op, late, len(n.data))
-					} else if err == nil && n == nil {
-						t.Fatalf("links %v, operation %d, late %v: it is not there", can, op, late)
+	for _, noLinks := range []bool{false, true} {
+		orders := 0
+		for n, ops := -1, 0; n <= ops; n++ { // the operation that fails, from 0
+			for _, fault := range []disk.Fault{disk.Refused, disk.Done, disk.Half, disk.Dropped, disk.Reset} {
+				d := disk.NewSimulated()
+				d.NoLinks, d.Stale = noLinks, true
+				d.Fault = func(i int, _ disk.Op) disk.Fault {
+					if i == n {
+						return fault
 					}
+					return disk.None
 				}
-				d := linking(can)
-				d.failAt, d.late = op, late
+				acked := false
+				crash := func(disk.Op) {
+					orders += disk.EachChoice(func(c *disk.Choices) {
+						got := d.Crash(c).Get(newPath)
+						if !bytes.Equal(got, want) && (acked || got != nil && (!noLinks && n != linking || len(got) != 0)) {
+							t.Fatalf("no links %v, fault %d in operation %d, crash after %d: %d bytes are there", noLinks, fault, n, d.Ops(), len(got))
+						}
+					})
+				}
+				d.Watch = crash
 				err := writeNew(d, newPath, want)
-				if n := d.names[newPath]; err == nil && (n == nil || !bytes.Equal(n.data, want)) || err != nil && n != nil && !late {
-					t.Errorf("links %v, operation %d, late %v: %v, and %v", can, op, late, n, err)
+				acked = err == nil
+				crash(disk.Op{})
+				if acked && len(d.Names()) != 1 && n < 0 {
+					t.Errorf("left beside it: %v", d.Names())
 				}
+				if err != nil && d.Get(newPath) != nil && fault != disk.Done {
+					t.Errorf("no links %v, fault %d in operation %d: %v, and it is there", noLinks, fault, n, err)
+				}
+				ops = max(ops, d.Ops())
 			}
 		}
+		t.Logf("no links %v: %d orders", noLinks, orders)
 	}
 }
 
 // TestWriteNewOver: what is there stays as it is.
 func TestWriteNewOver(t *testing.T) {
-	for _, can := range []bool{true, false} {
-		d := linking(can)
-		there := &inode{data: []byte("mine")}
-		d.names[newPath] = there
+	for _, noLinks := range []bool{false, true} {
+		d := disk.NewSimulated()
+		d.NoLinks = noLinks
+		d.Put(newPath, []byte("mine"))
 		if err := writeNew(d, newPath, sample(0)); !errors.Is(err, fs.ErrExist) {
-			t.Errorf("links %v: %v", can, err)
+			t.Errorf("no links %v: %v", noLinks, err)
 		}
-		if len(d.names) != 1 || d.names[newPath] != there || string(there.data) != "mine" {
-			t.Errorf("links %v: it was changed", can)
+		if len(d.Names()) != 1 || string(d.Get(newPath)) != "mine" {
+			t.Errorf("no links %v: it was changed", noLinks)
 		}
 	}
 	path := filepath.Join(t.TempDir(), "file")
@@ -86,14 +85,14 @@ func TestWriteNewOver(t *testing.T) {
 }
 
 // unlinked is the system's file system without hard links.
-type unlinked struct{ osFS }
+type unlinked struct{ disk.System }
 
-func (unlinked) link(_, to string) error {
+func (unlinked) Link(_, to string) error {
 	return &os.LinkError{Op: "link", New: to, Err: syscall.EPERM}
 }
 
 func TestWriteNew(t *testing.T) {
-	for _, fsys := range []filesystem{osFS{}, unlinked{}} {
+	for _, fsys := range []disk.FS{disk.System{}, unlinked{}} {
 		dir := t.TempDir()
 		path := filepath.Join(dir, "file")
 		if err := writeNew(fsys, path, sample(0)); err != nil {

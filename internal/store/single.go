@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/ashlar-cloud/ashlar/internal/disk"
 )
 
 // One file, or disk, that holds several states is one sector and, for each state in
@@ -25,15 +27,14 @@ import (
 //	16   4  which are there, a bit each
 //	508  4  CRC-32C of the 508 bytes before
 const (
-	singleMagic   = "ASLfile\x01"
-	singleMost    = 512 << 10                            // the largest state in bytes
-	singleSectors = (singleMost + payload - 1) / payload // in a slot
+	singleMagic = "ASLfile\x01"
+	singleMost  = 512 << 10 // the largest state in bytes, unless said otherwise
 )
 
-// single is the filesystem in such a file. Each operation opens the file anew, since
+// single is the file system in such a file. Each operation opens the file anew, since
 // on a network file system that is what shows another host's writes.
 type single struct {
-	under   filesystem
+	under   disk.FS
 	path    string
 	mode    fs.FileMode
 	names   []string // of the states, in their order in the file
@@ -48,22 +49,36 @@ type single struct {
 // names. A file that is not there, is empty or all zeros is made one when the first
 // state is saved.
 func OpenSingle(path string, opt Options, names ...string) (*Dir, error) {
-	st, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if _, err := os.Stat(filepath.Dir(path)); err != nil {
-			return nil, fmt.Errorf("state file %s cannot be made: %w", path, errors.Unwrap(err))
+	if opt.FS == nil {
+		if err := maySingle(path); err != nil {
+			return nil, err
 		}
-	case err != nil:
-		return nil, fmt.Errorf("state file %s cannot be used: %w", path, errors.Unwrap(err))
-	case !st.Mode().IsRegular() && st.Mode().Type() != fs.ModeDevice:
-		return nil, fmt.Errorf("%s is neither a file nor a disk", path)
+		opt.FS = disk.System{}
 	}
 	if opt.Mode == 0 {
 		opt.Mode = 0o640
 	}
-	s := &single{under: osFS{}, path: path, mode: opt.Mode, names: names, sectors: singleSectors}
+	if opt.Room == 0 {
+		opt.Room = singleMost
+	}
+	s := &single{under: opt.FS, path: path, mode: opt.Mode, names: names, sectors: sectorsFor(opt.Room)}
 	return &Dir{path: path, opt: opt, fs: s, single: s}, nil
+}
+
+// maySingle refuses what can be no file with states.
+func maySingle(path string) error {
+	st, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if _, err := os.Stat(filepath.Dir(path)); err != nil {
+			return fmt.Errorf("state file %s cannot be made: %w", path, errors.Unwrap(err))
+		}
+	case err != nil:
+		return fmt.Errorf("state file %s cannot be used: %w", path, errors.Unwrap(err))
+	case !st.Mode().IsRegular() && st.Mode().Type() != fs.ModeDevice:
+		return fmt.Errorf("%s is neither a file nor a disk", path)
+	}
+	return nil
 }
 
 // most is the largest state in bytes.
@@ -79,7 +94,7 @@ func (s *single) room() int64  { return int64(2 * s.sectors * sectorSize) }
 func (s *single) total() int64 { return sectorSize + int64(len(s.names))*s.room() }
 
 // region gives the part of an open file that is the ith state's.
-func (s *single) region(f file, i int) *region {
+func (s *single) region(f disk.File, i int) *region {
 	return &region{f: f, at: sectorSize + int64(i)*s.room(), room: s.room()}
 }
 
@@ -94,14 +109,14 @@ func (s *single) find(path string) (int, error) {
 
 // header reads the first sector of an open file: which states are there. A file that
 // was not made one yet gives fs.ErrNotExist.
-func (s *single) header(f file) (present uint32, err error) {
-	size, err := f.size()
+func (s *single) header(f disk.File) (present uint32, err error) {
+	size, err := f.Size()
 	if err != nil {
 		return 0, err
 	}
 	b := make([]byte, sectorSize)
 	if size >= s.total() {
-		if err := f.readAt(b, 0); err != nil {
+		if err := f.ReadAt(b, 0); err != nil {
 			return 0, err
 		}
 		if bytes.Equal(b, s.encode(binary.BigEndian.Uint32(b[16:]))) {
@@ -116,9 +131,9 @@ func (s *single) header(f file) (present uint32, err error) {
 
 // unused gives ErrDamaged for a file that holds anything but zeros and what making it
 // one writes before the first sector.
-func (s *single) unused(f file, size int64) error {
+func (s *single) unused(f disk.File, size int64) error {
 	b := make([]byte, min(size, s.total()))
-	if err := f.readAt(b, 0); err != nil {
+	if err := f.ReadAt(b, 0); err != nil {
 		return err
 	}
 	zero := make([]byte, sectorSize)
@@ -148,13 +163,13 @@ func (s *single) encode(present uint32) []byte {
 	return b
 }
 
-// open implements filesystem.
-func (s *single) open(path string) (file, error) {
+// Open implements disk.FS.
+func (s *single) Open(path string) (disk.File, error) {
 	i, err := s.find(path)
 	if err != nil {
 		return nil, err
 	}
-	f, err := s.under.open(s.path)
+	f, err := s.under.Open(s.path)
 	if err != nil {
 		return nil, err
 	}
@@ -163,24 +178,24 @@ func (s *single) open(path string) (file, error) {
 		err = fs.ErrNotExist
 	}
 	if err != nil {
-		f.close()
+		f.Close()
 		return nil, err
 	}
 	return s.region(f, i), nil
 }
 
-// create implements filesystem: it gives the room of a state that is not there, and
+// Create implements disk.FS: it gives the room of a state that is not there, and
 // makes the file where that is to be done.
-func (s *single) create(path string, _ fs.FileMode) (file, error) {
+func (s *single) Create(path string, _ fs.FileMode) (disk.File, error) {
 	i, err := s.find(path)
 	if err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f, err := s.under.open(s.path)
+	f, err := s.under.Open(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		f, err = s.under.create(s.path, s.mode)
+		f, err = s.under.Create(s.path, s.mode)
 	}
 	if err != nil {
 		return nil, err
@@ -189,40 +204,39 @@ func (s *single) create(path string, _ fs.FileMode) (file, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		present, err = 0, s.format(f)
 	}
-	if err == nil && present>>i&1 != 0 { // marked, by a write that then failed
+	if err == nil {
+		// Again where it is what is there: if that is not durable, it would be a file
+		// after a crash that has no first sector, and something in it.
 		err = s.write(f, present&^(1<<i))
 	}
 	if err != nil {
-		f.close()
+		f.Close()
 		return nil, err
 	}
 	return s.region(f, i), nil
 }
 
 // format makes a file one that holds no state yet. The first sector comes last.
-func (s *single) format(f file) error {
+func (s *single) format(f disk.File) error {
 	slot := blank(s.sectors)
 	for at := int64(sectorSize); at < s.total(); at += int64(len(slot)) {
-		if err := f.writeAt(slot, at); err != nil {
+		if err := f.WriteAt(slot, at); err != nil {
 			return err
 		}
 	}
-	if err := f.sync(); err != nil {
-		return err
-	}
-	return s.write(f, 0)
+	return f.Sync()
 }
 
-// rename implements filesystem: the state that was written is there now.
-func (s *single) rename(from, to string) error {
+// Rename implements disk.FS: the state that was written is there now.
+func (s *single) Rename(from, to string) error {
 	if from != to+temporaryEnding {
 		return syscall.EINVAL
 	}
 	return s.mark(to, true)
 }
 
-// remove implements filesystem. What was not finished needs no removing.
-func (s *single) remove(path string) error {
+// Remove implements disk.FS. What was not finished needs no removing.
+func (s *single) Remove(path string) error {
 	if strings.HasSuffix(path, temporaryEnding) {
 		return fs.ErrNotExist
 	}
@@ -237,42 +251,55 @@ func (s *single) mark(path string, there bool) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f, err := s.under.open(s.path)
+	f, err := s.under.Open(s.path)
 	if err != nil {
 		return err
 	}
-	defer f.close()
+	defer f.Close()
 	present, err := s.header(f)
 	if err != nil {
 		return err
-	}
-	if present>>i&1 == 0 && !there {
-		return fs.ErrNotExist
 	}
 	after := present &^ (1 << i)
 	if there {
 		after |= 1 << i
 	}
-	return s.write(f, after)
+	// In any case, since what is there already may not be durable.
+	err = s.write(f, after)
+	if err == nil && present>>i&1 == 0 && !there {
+		err = fs.ErrNotExist
+	}
+	return err
 }
 
 // write makes the first sector durable.
-func (s *single) write(f file, present uint32) error {
-	if err := f.writeAt(s.encode(present), 0); err != nil {
+func (s *single) write(f disk.File, present uint32) error {
+	if err := f.WriteAt(s.encode(present), 0); err != nil {
 		return err
 	}
-	return f.sync()
+	return f.Sync()
 }
 
-// link implements filesystem.
-func (s *single) link(_, _ string) error { return errors.ErrUnsupported }
+// Read implements disk.FS: there are no files beside the states.
+func (s *single) Read(string, int64) ([]byte, error) { return nil, fs.ErrNotExist }
 
-// syncDir implements filesystem: the file may be a new one.
-func (s *single) syncDir(string) error {
-	if s.made {
+// Link implements disk.FS.
+func (s *single) Link(_, _ string) error { return errors.ErrUnsupported }
+
+// SyncDir implements disk.FS: the first sector may not be durable, nor the file's name.
+func (s *single) SyncDir(string) error {
+	f, err := s.under.Open(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return s.under.syncDir(filepath.Dir(s.path))
+	if err != nil {
+		return err
+	}
+	err = errors.Join(f.Sync(), f.Close())
+	if err == nil && !s.made {
+		err = s.under.SyncDir(filepath.Dir(s.path))
+	}
+	return err
 }
 
 // Make makes the one file, empty, where it is to hold the states and is not there.
@@ -283,12 +310,12 @@ func (d *Dir) Make() error {
 	if s == nil || s.made {
 		return nil
 	}
-	f, err := s.under.create(s.path, s.mode)
+	f, err := s.under.Create(s.path, s.mode)
 	if err == nil {
-		err = f.close()
+		err = f.Close()
 	}
 	if err == nil || errors.Is(err, fs.ErrExist) {
-		err = s.under.syncDir(filepath.Dir(s.path))
+		err = s.under.SyncDir(filepath.Dir(s.path))
 	}
 	if err != nil {
 		return fmt.Errorf("state file %s cannot be made: %w", s.path, cause(err))
@@ -299,25 +326,25 @@ func (d *Dir) Make() error {
 
 // region is the room of one state.
 type region struct {
-	f        file
+	f        disk.File
 	at, room int64
 }
 
-func (r *region) size() (int64, error) { return r.room, nil }
+func (r *region) Size() (int64, error) { return r.room, nil }
 
-func (r *region) readAt(b []byte, off int64) error {
+func (r *region) ReadAt(b []byte, off int64) error {
 	if off < 0 || off+int64(len(b)) > r.room {
 		return syscall.EINVAL
 	}
-	return r.f.readAt(b, r.at+off)
+	return r.f.ReadAt(b, r.at+off)
 }
 
-func (r *region) writeAt(b []byte, off int64) error {
+func (r *region) WriteAt(b []byte, off int64) error {
 	if off < 0 || off+int64(len(b)) > r.room {
 		return syscall.ENOSPC
 	}
-	return r.f.writeAt(b, r.at+off)
+	return r.f.WriteAt(b, r.at+off)
 }
 
-func (r *region) sync() error  { return r.f.sync() }
-func (r *region) close() error { return r.f.close() }
+func (r *region) Sync() error  { return r.f.Sync() }
+func (r *region) Close() error { return r.f.Close() }

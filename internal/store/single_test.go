@@ -4,12 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
-	"math/rand"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/ashlar-cloud/ashlar/internal/disk"
 )
 
 // load is a state that must be there.
@@ -153,45 +154,37 @@ func TestSingleRefuses(t *testing.T) {
 // TestSingleNeighbours crashes while one state is saved and removed, at every
 // operation: the other one stays as it was.
 func TestSingleNeighbours(t *testing.T) {
-	work := func(d *disk) error {
-		f := singleOn(d, "other").File("tpm")
-		if _, _, err := f.Load(); !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		if _, err := f.Swap(0, sample(0)); err != nil {
-			return err
-		}
-		return f.Remove()
-	}
-	start := func() *disk {
-		d := newDisk()
-		other := singleOn(d, "other").File("other")
-		_, _, _ = other.Load()
-		if _, err := other.Swap(0, sample(4)); err != nil {
+	d := disk.NewSimulated()
+	dir := singleOn(d, "other")
+	other, f := dir.File("other"), dir.File("tpm")
+	for _, f := range []*File{other, f} {
+		if got, _, err := found(f); got != nil || err != nil {
 			t.Fatal(err)
 		}
-		return d
 	}
-	d := start()
-	first := d.ops
-	if err := work(d); err != nil {
+	if _, err := other.Swap(0, sample(4)); err != nil {
 		t.Fatal(err)
 	}
-	for op := first; op < d.ops; op++ {
-		for seed := range int64(10) {
-			d := start()
-			d.failAt, d.late, d.failFor = op, seed%2 == 0, 1<<30
-			if err := work(d); err == nil {
-				t.Fatal("the fault was not reported")
+	orders := 0
+	d.Watch = func(op disk.Op) {
+		orders += disk.EachChoice(func(c *disk.Choices) {
+			after := singleOn(d.Crash(c), "other")
+			if !bytes.Equal(load(t, after.File("other")), sample(4)) {
+				t.Fatalf("operation %d: the other state is another", d.Ops())
 			}
-			d = d.crash(rand.New(rand.NewSource(seed)))
-			if !bytes.Equal(load(t, singleOn(d, "other").File("other")), sample(4)) {
-				t.Fatalf("op %d: the other state is another", op)
+			if got, _, err := found(after.File("tpm")); err != nil || !got.in([]state{nil, sample(0)}) {
+				t.Fatalf("operation %d: %v, %v", d.Ops(), got, err)
 			}
-			if b, _, err := singleOn(d, "other").File("tpm").Load(); !errors.Is(err, fs.ErrNotExist) && !bytes.Equal(b, sample(0)) {
-				t.Fatalf("op %d: %d bytes, %v", op, len(b), err)
-			}
-		}
+		})
+	}
+	if _, err := f.Swap(0, sample(0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Remove(); err != nil {
+		t.Fatal(err)
+	}
+	if orders < 15 {
+		t.Errorf("%d orders", orders)
 	}
 }
 
@@ -227,17 +220,18 @@ func TestSingleOnDisk(t *testing.T) {
 // FuzzSingle loads states from one file that may hold anything, and saves to it.
 func FuzzSingle(f *testing.F) {
 	open := func(b []byte) *File {
-		d := newDisk()
-		d.names["/state"] = &inode{data: bytes.Clone(b), dirty: map[int]bool{}}
-		s := &single{under: d, path: "/state", names: []string{"tpm", "other"}, sectors: 3}
-		return (&Dir{path: "/state", opt: Options{NoLock: true}, fs: s, single: s}).File("tpm")
+		d := disk.NewSimulated()
+		if b != nil {
+			d.Put("/state/file", b)
+		}
+		return roomOn(d, 3*payload, "other").File("tpm")
 	}
 	file := open(nil)
 	_, _, _ = file.Load()
 	if _, err := file.Swap(0, []byte("state")); err != nil {
 		f.Fatal(err)
 	}
-	f.Add(file.dir.single.under.(*disk).names["/state"].data)
+	f.Add(file.dir.single.under.(*disk.Simulated).Get("/state/file"))
 	f.Add(make([]byte, 600))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		file := open(b)

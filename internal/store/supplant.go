@@ -27,7 +27,7 @@ func (d *Dir) Supplant(name string, mode fs.FileMode, b []byte, before, after []
 	if err == nil {
 		err = d.replace(tmp, filepath.Join(d.path, name))
 	}
-	_ = d.fs.remove(tmp)
+	_ = d.fs.Remove(tmp)
 	if err != nil {
 		return fmt.Errorf("%s cannot be written: %w", filepath.Join(d.path, name), cause(err))
 	}
@@ -41,12 +41,12 @@ func (d *Dir) Supplant(name string, mode fs.FileMode, b []byte, before, after []
 func (d *Dir) putAside(names []string) error {
 	for _, name := range names {
 		path := filepath.Join(d.path, name)
-		err := d.fs.rename(path, path+asideEnding)
+		err := d.fs.Rename(path, path+asideEnding)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err == nil {
-			err = d.fs.syncDir(d.path)
+			err = d.fs.SyncDir(d.path)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, cause(err))
@@ -59,18 +59,21 @@ func (d *Dir) putAside(names []string) error {
 // that name for a moment.
 func (d *Dir) replace(from, to string) error {
 	old := to + asideEnding
-	if err := d.fs.remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := d.fs.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	err := d.fs.link(to, old)
+	err := d.fs.Link(to, old)
 	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EPERM) { // FAT, 9p, some of FUSE
-		err = d.fs.rename(to, old)
+		err = d.fs.Rename(to, old)
+	}
+	if err == nil { // in this order on the disk, too
+		err = d.fs.SyncDir(d.path)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := d.fs.rename(from, to); err != nil {
+	if err := d.fs.Rename(from, to); err != nil {
 		return err
 	}
-	return d.fs.syncDir(d.path)
+	return d.fs.SyncDir(d.path)
 }

@@ -3,10 +3,11 @@ package store
 import (
 	"bytes"
 	"errors"
-	"math/rand"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/ashlar-cloud/ashlar/internal/disk"
 )
 
 // Names of what is in the directory of another program, and of this one.
@@ -18,74 +19,68 @@ const (
 )
 
 // supplanting is a disk with all four, durable.
-func supplanting(links bool) (*disk, *Dir) {
-	d := linking(links)
+func supplanting(noLinks bool) (*disk.Simulated, *Dir) {
+	d := disk.NewSimulated()
+	d.NoLinks, d.Stale = noLinks, true
 	for _, name := range []string{theirs, running, ours, copied} {
-		d.names["/state/"+name] = &inode{data: []byte("old " + name), durable: []byte("old " + name), dirty: map[int]bool{}}
+		d.Put("/state/"+name, []byte("old "+name))
 	}
-	d.settleNames()
-	return d, &Dir{path: "/state", opt: Options{NoLock: true}, fs: d}
+	return d, dirOn(d, Options{})
 }
 
 func supplant(dir *Dir) error {
 	return dir.Supplant(theirs, 0o600, sample(0), []string{running}, []string{copied, ours})
 }
 
-// has reports whether a file is there with content.
-func (d *disk) has(name string, content []byte) bool {
-	n := d.names["/state/"+name]
-	return n != nil && bytes.Equal(n.data, content)
-}
-
 // checkSupplanted holds a disk to what Supplant promises; done says that it returned.
-func checkSupplanted(t *testing.T, d *disk, done bool) {
+func checkSupplanted(t *testing.T, d *disk.Simulated, done bool) {
 	t.Helper()
-	is, oursThere := d.has(theirs, sample(0)), d.has(ours, []byte("old ours"))
+	there := map[string]string{}
+	for _, name := range d.Names() {
+		there[filepath.Base(name)] = string(d.Get(name))
+	}
+	is, oursThere := there[theirs] == string(sample(0)), there[ours] == "old ours"
 	switch {
-	case !is && (!oursThere || !d.has(copied, []byte("old ours.bak"))):
-		t.Fatalf("nothing counts: %v", d.names)
-	case is && d.names["/state/"+running] != nil:
+	case !is && (!oursThere || there[copied] != "old ours.bak"):
+		t.Fatalf("nothing counts: %v", d.Names())
+	case is && there[running] != "":
 		t.Fatal("the running state of before is beside the new one")
-	case is && !d.has(theirs+asideEnding, []byte("old theirs")):
+	case is && there[theirs+asideEnding] != "old theirs":
 		t.Fatal("what was replaced is not kept")
-	case !is && d.names["/state/"+theirs] == nil && !d.noLinks, d.names["/state/"+theirs] != nil && !is && !d.has(theirs, []byte("old theirs")):
+	case !is && there[theirs] != "old theirs" && (there[theirs] != "" || !d.NoLinks):
 		t.Fatal("half a file has the name")
-	case done && (!is || oursThere || d.names["/state/"+copied] != nil || !d.has(ours+asideEnding, []byte("old ours")) || len(d.names) != 5):
-		t.Fatalf("it was acknowledged, and there is %v", d.names)
-	case !oursThere && d.names["/state/"+copied] != nil:
+	case done && (!is || oursThere || there[copied] != "" || there[ours+asideEnding] != "old ours" || len(there) != 5):
+		t.Fatalf("it was acknowledged, and there is %v", d.Names())
+	case !oursThere && there[copied] != "":
 		t.Fatal("the backup is there without the file")
 	}
 }
 
-// TestSupplantAnywhere has the power go at every operation.
+// TestSupplantAnywhere has the power go after every operation, with every order of the
+// effects, and each operation fail.
 func TestSupplantAnywhere(t *testing.T) {
-	for _, links := range []bool{true, false} {
-		good, dir := supplanting(links)
-		if err := supplant(dir); err != nil {
-			t.Fatal(err)
-		}
-		checkSupplanted(t, good, true)
-		for seed := range int64(20) {
-			checkSupplanted(t, good.crash(rand.New(rand.NewSource(seed))), true)
-		}
-		for op := range good.ops {
-			for _, late := range []bool{false, true} {
-				for seed := range int64(20) {
-					d, dir := supplanting(links)
-					d.failAt, d.late, d.failFor = op, late, 1<<30
-					if err := supplant(dir); err == nil {
-						t.Fatalf("operation %d: the fault was not reported", op)
+	for _, noLinks := range []bool{false, true} {
+		orders := 0
+		for n, ops := -1, 0; n <= ops; n++ { // the operation that fails, from 0
+			for _, fault := range []disk.Fault{disk.Refused, disk.Done, disk.Half, disk.Dropped, disk.Reset} {
+				d, dir := supplanting(noLinks)
+				d.Fault = func(i int, _ disk.Op) disk.Fault {
+					if i == n {
+						return fault
 					}
-					after := d.crash(rand.New(rand.NewSource(seed)))
-					after.noLinks = !links
-					checkSupplanted(t, after, false)
+					return disk.None
 				}
-				d, dir := supplanting(links)
-				d.failAt, d.late = op, late // it heals
+				done := false
+				d.Watch = func(disk.Op) {
+					orders += disk.EachChoice(func(c *disk.Choices) { checkSupplanted(t, d.Crash(c), done) })
+				}
 				err := supplant(dir)
-				checkSupplanted(t, d, err == nil)
+				done = err == nil
+				d.Watch(disk.Op{})
+				ops = max(ops, d.Ops())
 			}
 		}
+		t.Logf("no links %v: %d orders", noLinks, orders)
 	}
 }
 

@@ -1,11 +1,9 @@
-package store
+package disk
 
 import (
 	"os"
 	"syscall"
 )
-
-const setLock = 37 // F_OFD_SETLK: held by the open file, not by the process
 
 // fdatasync is enough: it also writes what is needed to find the data again,
 // such as a changed size.

@@ -1,12 +1,7 @@
 //go:build unix && !linux
 
-package store
+package disk
 
-import (
-	"os"
-	"syscall"
-)
-
-const setLock = syscall.F_SETLK
+import "os"
 
 func fdatasync(f *os.File) error { return f.Sync() }

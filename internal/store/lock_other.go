@@ -1,0 +1,7 @@
+//go:build unix && !linux
+
+package store
+
+import "syscall"
+
+const setLock = syscall.F_SETLK
