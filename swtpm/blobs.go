@@ -1,10 +1,12 @@
 package swtpm
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 
+	"github.com/ashlar-cloud/ashlar/internal/seal"
 	"github.com/ashlar-cloud/ashlar/internal/store"
 	"github.com/ashlar-cloud/ashlar/tpm"
 )
@@ -139,6 +141,7 @@ func (h *Host) StateBlob(t BlobType, decrypted bool) (_ []byte, encrypted bool, 
 		return nil, false, Fail
 	}
 	h.suspended = h.suspended || t == BlobVolatile
+	h.copied = true
 	return blob, encrypted, OK
 }
 
@@ -189,16 +192,6 @@ func (h *Host) SetStateBlob(t BlobType, b []byte, encrypted bool) Result {
 	return OK
 }
 
-// recordReplaced notes that a state came in. One that takes the place of another is a
-// snapshot's revert, or a migration to where the TPM has been.
-func (h *Host) recordReplaced(there bool) {
-	if there {
-		h.log.Warn("the state of the TPM was replaced by one that came in, such as a snapshot's")
-		return
-	}
-	h.log.Info("the state of a TPM came in")
-}
-
 // errBadBlob says that a state that came in was not one to go on from.
 var errBadBlob = errors.New("the state that came in cannot be used")
 
@@ -218,18 +211,61 @@ func (h *Host) setPermanent(blob []byte, encrypted bool) error {
 		return fmt.Errorf("%w: %w", errBadBlob, err)
 	}
 	now, version, err := h.state.permanent.File.Load()
-	there := err == nil
-	if !there && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	b, arrived := h.follow(now, b)
+	defer clear(b)
 	if err := h.state.volatile.Remove(); err != nil {
 		return err
 	}
 	if err := h.state.permanent.replace(now, version, b); err != nil {
 		return err
 	}
-	h.recordReplaced(there)
+	arrived()
 	return nil
+}
+
+// follow gives what is to be kept of a state that came in, in the place of what is in the
+// file, nil for none; arrived says in the log what it is when it is kept.
+func (h *Host) follow(last, next []byte) (state []byte, arrived func()) {
+	note := func(say func(string, ...any), message string) func() { return func() { say(message) } }
+	if last == nil {
+		return bytes.Clone(next), note(h.log.Info, "the state of a TPM came in")
+	}
+	var err error
+	if _, sealed := seal.Sealed(last); sealed {
+		last, err = unseal(h.cfg.Key, sealedPermanent, last)
+	} else {
+		last = bytes.Clone(last)
+	}
+	defer clear(last)
+	var reverted bool
+	if err == nil {
+		state, reverted, err = tpm.Follow(h.cfg.Engine, last, next)
+	}
+	switch {
+	case err != nil: // it makes no TPM, so that nothing is lost
+		return bytes.Clone(next), func() {
+			h.log.Warn("the state of the TPM was replaced by one that came in, and cannot be compared with it", "err", err)
+		}
+	case reverted:
+		return state, note(h.log.Warn, "the state of the TPM was replaced by one that came in and is older, such as a snapshot's: attestations show it")
+	}
+	return state, note(h.log.Info, "the state of a TPM came in, and took the place of what was here of it, or of another TPM")
+}
+
+// diverge gives the state a generation of its own before the first command after it was
+// given away: then the copy is older than all that comes. Where that cannot be written,
+// the next command that is has the same effect.
+func (h *Host) diverge() {
+	if !h.copied {
+		return
+	}
+	h.copied = false
+	if r := h.settle(h.engine.Touch()); r != OK {
+		h.log.Warn("that the state was given away is not noted yet, since it cannot be written")
+	}
 }
 
 // setVolatile puts a state into the volatile file; one of swtpm's is converted.

@@ -228,7 +228,7 @@ func (c *ctrlConn) setBufferSize(m *message) []byte {
 const maxInfo = 3 * 1024
 
 func (c *ctrlConn) getInfo(m *message) []byte {
-	info := append(Info(binary.BigEndian.Uint64(m.body), c.host.Profile()), 0)
+	info := append(c.host.Info(binary.BigEndian.Uint64(m.body)), 0)
 	offset := word(m.body[8:])
 	if int64(offset) >= int64(len(info)-1) {
 		return BadParameter.reply()

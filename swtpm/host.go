@@ -75,6 +75,7 @@ type Host struct {
 	stored    bool   // the volatile file is there and belongs to the permanent one
 	released  bool   // the lock on the state was given up to a migration's target
 	retries   int    // tries more that a command makes to have the lock
+	copied    bool   // a state was given away, and no command came since
 	nvOff     bool   // the simulator took the NV away
 	presence  bool   // physical presence, shown until it is taken away
 	last      uint32 // code of the last command that a guest sent
@@ -176,7 +177,7 @@ func (h *Host) powerOn(deleteVolatile bool) error {
 	if h.state.permanent.Restored() {
 		h.log.Warn("the state file was lost or damaged, and was made anew of its backup", "file", h.state.permanent.Path())
 	}
-	h.engine, h.stored = e, resumed && !deleteVolatile
+	h.engine, h.stored, h.copied = e, resumed && !deleteVolatile, false
 	h.suspended = h.stored // what is on the disk is this TPM until a command comes
 	h.cfg.Profile = nil    // the TPM has it
 	h.watchCountdowns()
@@ -295,8 +296,9 @@ func (h *Host) Execute(locality uint8, cmd, buf []byte) []byte {
 	if !h.mayUse(locality) {
 		return errorResponse(buf, tpm2.RCLocality)
 	}
-	suspended := h.suspended
+	suspended := h.suspended && !h.copied
 	h.suspended = false
+	h.diverge()
 	h.last = commandCode(cmd)
 	h.stir()
 	cancel := h.arm()

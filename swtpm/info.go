@@ -18,6 +18,8 @@ const (
 	InfoProfile       uint64 = 1 << 5 // the one in force
 	InfoProfiles      uint64 = 1 << 6 // those that can be chosen by name
 	InfoRules         uint64 = 1 << 7 // libtpms' runtime attributes
+
+	InfoHistory uint64 = 1 << 32 // what has become of the state; swtpm has none
 )
 
 // specification and attributes are what an EK certificate says of the TPM; a
@@ -39,6 +41,10 @@ type features struct {
 	CamelliaKeySizes []uint16 `json:",omitempty"`
 }
 
+type history struct {
+	Reverts uint32 // times that an older state took the place of a newer one
+}
+
 type info struct {
 	Specification *specification `json:"TPMSpecification,omitempty"`
 	Attributes    *attributes    `json:"TPMAttributes,omitempty"`
@@ -49,12 +55,27 @@ type info struct {
 	Rules      *tpm.Choice       `json:"RuntimeAttributes,omitempty"`
 	Profile    json.RawMessage   `json:"ActiveProfile,omitempty"`
 	Profiles   []json.RawMessage `json:"AvailableProfiles,omitempty"`
+	History    *history          `json:"StateHistory,omitempty"`
 }
 
 // Info describes a TPM with a profile as JSON, in the words of libtpms; flags
 // choose the parts. Flags that are not known choose nothing.
-func Info(flags uint64, p *tpm.Profile) []byte {
+func Info(flags uint64, p *tpm.Profile) []byte { return describe(flags, p, info{}) }
+
+// Info describes the TPM as the function does, with its history where it has power.
+func (h *Host) Info(flags uint64) []byte {
 	var i info
+	p := h.Profile()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if flags&InfoHistory != 0 && h.engine != nil {
+		i.History = &history{h.engine.Reverts()}
+	}
+	return describe(flags, p, i)
+}
+
+// describe fills in what the profile says.
+func describe(flags uint64, p *tpm.Profile, i info) []byte {
 	if flags&InfoSpecification != 0 {
 		level, revision, _, _ := p.Specification()
 		i.Specification = &specification{"2.0", level, revision}

@@ -39,6 +39,7 @@ func (e *Engine) startup(c *call, in *startupIn, _ *none) tpm2.RC {
 	s.nv.Startup(reset, resume, orderly)
 	s.lockout.Startup(orderly)
 	s.timing.Startup(reset, orderly)
+	s.lineage.highest = max(s.lineage.highest, s.timing.ResetCount)
 	s.countdowns.Startup(resume, s.timing.Time)
 	switch {
 	case reset:

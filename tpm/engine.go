@@ -114,6 +114,7 @@ type state struct {
 	// generation counts the Commits that were pending: by it a volatile state
 	// knows the permanent one that it belongs to.
 	generation uint64
+	lineage    lineage
 	test       selfTest
 	// event is the running _TPM_Hash_Start sequence.
 	event *hashSequence

@@ -119,6 +119,7 @@ func (im *importer) permanent(p *libtpms.Permanent) {
 	im.lockout(&p.Data, &p.Orderly)
 	s.timing.Clock, s.timing.Safe = p.Orderly.Clock, p.Orderly.ClockSafe
 	s.timing.ResetCount, s.timing.Epoch = p.Data.ResetCount, p.Data.TimeEpoch
+	s.lineage.highest = s.timing.ResetCount
 	im.pcrs(&p.Data)
 	im.audit(&p.Data)
 	s.ppCommands = without(p.Data.PhysicalPresence, tpm2.CCPPCommands)

@@ -26,7 +26,7 @@ func ImportLibtpmsVolatile(cfg Config, permanent, b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	inForce := e.state.pcrs.Allocated
+	inForce, shown := e.state.pcrs.Allocated, e.state.timing.Clock
 	e.powerOn()
 	if v.PCRReconfigured {
 		e.state.pcrs.Reallocate(inForce)
@@ -38,6 +38,9 @@ func ImportLibtpmsVolatile(cfg Config, permanent, b []byte) ([]byte, error) {
 	im.volatile(v)
 	if err := im.result(); err != nil {
 		return nil, err
+	}
+	if e.state.lineage.reverts != 0 { // perhaps to this very state
+		e.goBack(shown)
 	}
 	e.cfg.Clock = stopped(v.Saved - min(v.Saved, unread(v)))
 	volatile := e.SaveVolatile()

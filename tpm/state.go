@@ -77,6 +77,8 @@ func (e *Engine) walkPermanent(c *tpm2.Codec) {
 	c.U64(&e.state.generation)
 	c.U32(&e.state.algorithmSet)
 	c.U64(&e.state.firmware)
+	c.U32(&e.state.lineage.reverts)
+	c.U32(&e.state.lineage.highest)
 }
 
 // walkObjectCount visits how many contexts of objects were saved.
@@ -116,15 +118,17 @@ func (e *Engine) requireNull(c *tpm2.Codec, started bool) {
 type moment struct {
 	generation uint64
 	wall       uint64 // milliseconds since 1970
+	reverts    uint32 // as of the lineage: where it has fewer, it came with one that was reverted to
 }
 
 // walkPair visits what Resume reads before all else.
 func (e *Engine) walkPair(c *tpm2.Codec) {
 	clock := e.cfg.Clock
 	counted := clock.Wall().Add(-e.state.timing.Since(clock.Now()))
-	p := moment{e.state.generation, uint64(counted.UnixMilli())}
+	p := moment{e.state.generation, uint64(counted.UnixMilli()), e.state.lineage.reverts}
 	c.U64(&p.generation)
 	c.U64(&p.wall)
+	c.U32(&p.reverts)
 	if c.Decoding() {
 		e.suspended = p
 	}
@@ -414,9 +418,10 @@ func Resume(cfg Config, permanent, volatile []byte) (*Engine, error) {
 	if err := e.decode(env, func(k sectionKind) bool { return k == pairKind }); err != nil {
 		return nil, fmt.Errorf("the volatile state: %w", err)
 	}
-	if e.suspended.generation != e.state.generation {
+	if e.suspended.generation != e.state.generation || e.suspended.reverts > e.state.lineage.reverts {
 		return nil, ErrNotAPair
 	}
+	shown := e.state.timing.Clock
 	if err := e.decode(env, func(k sectionKind) bool { return k == stateKind || k == volatileKind }); err != nil {
 		return nil, fmt.Errorf("the volatile state: %w", err)
 	}
@@ -424,5 +429,8 @@ func Resume(cfg Config, permanent, volatile []byte) (*Engine, error) {
 		return nil, fmt.Errorf("the volatile state: %w: its buffer has %d bytes", blob.ErrDamaged, e.buffer)
 	}
 	e.state.timing.Resume(cfg.Clock.Now(), cfg.Clock.Wall().Sub(time.UnixMilli(int64(e.suspended.wall))))
+	if e.suspended.reverts < e.state.lineage.reverts {
+		e.goBack(shown)
+	}
 	return e, nil
 }

@@ -100,6 +100,12 @@ func (s *State) Startup(reset, orderly bool) {
 	}
 }
 
+// GoBack is for a state that takes the place of a newer one, whose Clock was shown:
+// Clock goes on from the later of the two, and may have been shown larger still.
+func (s *State) GoBack(shown uint64) {
+	s.Clock, s.Safe = max(s.Clock, shown), false
+}
+
 // ClockInfo is the state as attestations carry it.
 func (s *State) ClockInfo() tpm2.ClockInfo {
 	return tpm2.ClockInfo{Clock: s.Clock, ResetCount: s.ResetCount, RestartCount: s.RestartCount, Safe: s.Safe}
