@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math/rand"
 	"os"
 	"testing"
@@ -12,27 +13,28 @@ import (
 )
 
 // kills is how often the process is killed in the middle of NV writes.
-const kills = 100
+const kills = 240
 
 // TestKillInTheMiddle kills swtpm with -9 while it writes NV: whatever it
 // acknowledged must be there when it starts again.
 func TestKillInTheMiddle(t *testing.T) {
-	t.Run("clear", func(t *testing.T) { testKill(t, kills) })
+	t.Run("clear", func(t *testing.T) { testKill(t, kills/3, "dir=%s") })
+	t.Run("one file", func(t *testing.T) { testKill(t, kills/3, "backend-uri=file://%s/state") })
 	t.Run("encrypted", func(t *testing.T) {
 		key := join(t.TempDir(), "key")
 		if err := os.WriteFile(key, make([]byte, 32), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		testKill(t, kills/2, "--key", "file="+key+",format=binary,mode=aes-256-cbc")
+		testKill(t, kills/3, "dir=%s,backup", "--key", "file="+key+",format=binary,mode=aes-256-cbc")
 	})
 }
 
-func testKill(t *testing.T, n int, options ...string) {
+func testKill(t *testing.T, n int, state string, options ...string) {
 	if testing.Short() {
 		n = 10
 	}
 	dir := shortDir(t)
-	k := &killer{t: t, dir: dir, options: options, random: rand.New(rand.NewSource(1))}
+	k := &killer{t: t, dir: dir, state: fmt.Sprintf(state, dir), options: options, random: rand.New(rand.NewSource(1))}
 	k.define()
 	for range n {
 		k.round()
@@ -50,7 +52,8 @@ const (
 
 type killer struct {
 	t       *testing.T
-	dir     string
+	dir     string // of the socket
+	state   string // of --tpmstate
 	options []string
 	random  *rand.Rand
 	value   uint64 // last acknowledged value of the ordinary index
@@ -60,7 +63,7 @@ type killer struct {
 
 func (k *killer) start() (*process, wire) {
 	k.t.Helper()
-	p := startProcess(k.t, swtpmCommand(k.t, append([]string{"socket", "--tpm2", "--tpmstate", "dir=" + k.dir,
+	p := startProcess(k.t, swtpmCommand(k.t, append([]string{"socket", "--tpm2", "--tpmstate", k.state,
 		"--flags", "not-need-init,startup-clear", "--server", "type=unixio,path=" + join(k.dir, "data")}, k.options...)...))
 	return p, wire{p.dial("unix", join(k.dir, "data"))}
 }
@@ -77,13 +80,13 @@ func (k *killer) define() {
 			}),
 		}.Execute(w)
 		if err != nil {
-			k.t.Fatal(err)
+			k.t.Fatal(err, p.errs)
 		}
 	}
 	define(ordinaryIndex, tpm2.TPMNTOrdinary)
 	define(counterIndex, tpm2.TPMNTCounter)
 	if err := k.increment(w); err != nil {
-		k.t.Fatal(err)
+		k.t.Fatal(err, p.errs)
 	}
 	if err := k.write(w, 1); err != nil {
 		k.t.Fatal(err)
