@@ -17,24 +17,28 @@ import (
 func Install(dir *store.Dir, key *Key, cfg tpm.Config, permanent []byte) (path string, err error) {
 	s := newStates(dir, key, cfg)
 	defer s.close()
-	// Neither a running state nor a backup must meet the permanent state of another
-	// TPM.
-	if err := s.volatile.Remove(); err != nil {
-		return "", err
-	}
-	if err := dir.Erase(permanentName + ".bak"); err != nil {
-		return "", err
-	}
-	if _, _, err := s.permanent.File.Load(); errors.Is(err, store.ErrDamaged) {
-		if err := s.permanent.Remove(); err != nil {
-			return "", err
-		}
-	}
-	if err := s.permanent.put(permanent); err != nil {
+	if err := s.replace(permanent); err != nil {
 		return "", err
 	}
 	if err := dir.Erase(permanentName+".damaged", foreignVolatileName, foreignName); err != nil {
 		return "", fmt.Errorf("the new TPM is there, but not all of the one before is gone: %w", err)
 	}
 	return s.permanent.Path(), nil
+}
+
+// replace puts a permanent state in the place of any, damaged or not. Neither a running
+// state nor a backup of before must meet it.
+func (s *states) replace(permanent []byte) error {
+	if err := s.volatile.Remove(); err != nil {
+		return err
+	}
+	if err := s.dir.Erase(permanentName + ".bak"); err != nil {
+		return err
+	}
+	if _, _, err := s.permanent.File.Load(); errors.Is(err, store.ErrDamaged) {
+		if err := s.permanent.Remove(); err != nil {
+			return err
+		}
+	}
+	return s.permanent.put(permanent)
 }

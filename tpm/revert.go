@@ -24,10 +24,18 @@ type lineage struct {
 // so that resetCount, restartCount and Clock never come twice with different PCRs; and
 // commitments that are pending, which two signatures would give a key away by, are void.
 // NV, counters among it, is as next says. Saved contexts stay good.
+//
+// An empty last is a state that is lost: next is a backup, older than nobody knows what.
+// resetCount then is the time of day, in seconds since 1970, which there have not been as
+// many resets as.
 func Follow(cfg Config, last, next []byte) (state []byte, reverted bool, err error) {
 	n, err := load(cfg, next)
 	if err != nil {
 		return nil, false, err
+	}
+	if len(last) == 0 {
+		n.revert(&n.state, uint32(min(max(cfg.Clock.Wall().Unix(), 0), math.MaxUint32)))
+		return n.permanent(), true, nil
 	}
 	l, err := load(cfg, last)
 	if err != nil {
@@ -36,22 +44,45 @@ func Follow(cfg Config, last, next []byte) (state []byte, reverted bool, err err
 	if !n.isOlder(l) {
 		return bytes.Clone(next), false, nil
 	}
-	s := &n.state
-	highest := max(s.lineage.highest, s.timing.ResetCount, l.state.lineage.highest, l.state.timing.ResetCount)
-	s.lineage.reverts = max(s.lineage.reverts, l.state.lineage.reverts) + 1
-	s.timing.ResetCount = highest + min(1, math.MaxUint32-highest)
-	s.lineage.highest = s.timing.ResetCount
-	n.goBack(l.state.timing.Clock)
+	n.revert(&l.state, 0)
 	return n.permanent(), true, nil
+}
+
+// revert makes the state one that last gave its place to. resetCount is at least least.
+func (e *Engine) revert(last *state, least uint32) {
+	s := &e.state
+	highest := max(s.lineage.highest, s.timing.ResetCount, last.lineage.highest, last.timing.ResetCount)
+	s.lineage.reverts = max(s.lineage.reverts, last.lineage.reverts) + 1
+	s.timing.ResetCount = max(least, highest+min(1, math.MaxUint32-highest))
+	s.lineage.highest = s.timing.ResetCount
+	e.goBack(last.timing.Clock)
+}
+
+// SameTPM reports whether two permanent states are of one TPM.
+func SameTPM(cfg Config, a, b []byte) (bool, error) {
+	x, err := load(cfg, a)
+	if err != nil {
+		return false, err
+	}
+	y, err := load(cfg, b)
+	if err != nil {
+		return false, err
+	}
+	return x.instance == y.instance || x.sameSeeds(y), nil
+}
+
+// sameSeeds is for a state of libtpms, which gets another instance each time that it is
+// taken over.
+func (e *Engine) sameSeeds(other *Engine) bool {
+	a, b := &e.state.hierarchies.Endorsement, &other.state.hierarchies.Endorsement
+	return subtle.ConstantTimeCompare(a.Seed, b.Seed)&subtle.ConstantTimeCompare(a.Proof, b.Proof) == 1
 }
 
 // isOlder reports whether the state is one of the same TPM as last, and does not go on
 // from it.
 func (e *Engine) isOlder(last *Engine) bool {
 	if e.instance != last.instance {
-		// A state of libtpms gets another instance each time that it is taken over.
-		ours, theirs := &e.state.hierarchies.Endorsement, &last.state.hierarchies.Endorsement
-		return subtle.ConstantTimeCompare(ours.Seed, theirs.Seed)&subtle.ConstantTimeCompare(ours.Proof, theirs.Proof) == 1
+		return e.sameSeeds(last)
 	}
 	if e.state.lineage.reverts != last.state.lineage.reverts {
 		return e.state.lineage.reverts < last.state.lineage.reverts

@@ -179,6 +179,19 @@ func TestFollow(t *testing.T) {
 	if _, _, err := Follow(r.cfg, []byte("damaged"), first); err == nil {
 		t.Error("it follows what is no state")
 	}
+	if lost, is, err := Follow(r.cfg, nil, second); err != nil || !is {
+		t.Errorf("a backup of a state that is lost: %v, %v", is, err)
+	} else if l, _ := load(r.cfg, lost); int64(l.state.timing.ResetCount) != r.clock.Wall().Unix() || l.state.timing.Safe {
+		t.Errorf("a backup of a state that is lost shows %+v", l.state.timing)
+	}
+	for _, c := range []struct {
+		b    []byte
+		want bool
+	}{{first, true}, {twice, true}, {other, false}} {
+		if is, err := SameTPM(r.cfg, c.b, second); is != c.want || err != nil {
+			t.Errorf("the same TPM: %v, want %v, %v", is, c.want, err)
+		}
+	}
 	// The same TPM by another way than a state of its own.
 	l, _ := load(r.cfg, second)
 	l.instance[0]++

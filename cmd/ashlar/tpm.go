@@ -37,7 +37,7 @@ Exit code 0: done. 1: refused, with the reason. 2: misuse.`,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newTPMStartCmd(), newTPMManufactureCmd(), newTPMImportCmd(), newTPMExportCmd(),
-		newTPMTakeoverCmd(), newTPMRekeyCmd(), newTPMCommandsCmd())
+		newTPMTakeoverCmd(), newTPMRekeyCmd(), newTPMBackupCmd(), newTPMRestoreCmd(), newTPMCommandsCmd())
 	return cmd
 }
 
@@ -182,7 +182,7 @@ func runTPM(cmd *cobra.Command, o *tpmStartOptions, key *swtpm.Key, profile *tpm
 		}
 		defer os.RemoveAll(dir)
 		o.state = dir
-	} else if err := os.MkdirAll(o.state, 0o700); err != nil {
+	} else if _, err := makeDirs(o.state); err != nil {
 		return err
 	}
 	dir, err := store.OpenDir(o.state, store.Options{Mode: 0o600})

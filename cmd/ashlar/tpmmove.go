@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ashlar-cloud/ashlar/internal/clock"
+	"github.com/ashlar-cloud/ashlar/internal/disk"
 	"github.com/ashlar-cloud/ashlar/internal/store"
 	"github.com/ashlar-cloud/ashlar/swtpm"
 	"github.com/ashlar-cloud/ashlar/tpm"
@@ -205,7 +206,7 @@ func inDir(dir string, f func(*store.Dir) (string, error)) (path string, err err
 	return path, err
 }
 
-// makeDirs makes a directory and those above it, and gives those that it made, the
+// makeDirs makes a directory and those above it, durably, and gives those that it made, the
 // deepest last.
 func makeDirs(path string) (made []string, err error) {
 	if _, err := os.Stat(path); err == nil {
@@ -217,8 +218,8 @@ func makeDirs(path string) (made []string, err error) {
 		}
 	}
 	switch err := os.Mkdir(path, 0o700); {
-	case err == nil:
-		return append(made, path), nil
+	case err == nil: // or a crash could take it with all that is durable in it
+		return append(made, path), disk.System{}.SyncDir(filepath.Dir(path))
 	case !errors.Is(err, fs.ErrExist):
 		return made, err
 	}
