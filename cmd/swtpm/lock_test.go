@@ -1,10 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/google/go-tpm/tpm2"
 )
 
 // stateTPM is the arguments of a swtpm that is on, with its state where --tpmstate
@@ -76,5 +80,33 @@ func TestLockMoves(t *testing.T) {
 		if r := tool("swtpm_bios", "--unix", join(run, "d"), "--tpm2"); r.code != 0 {
 			t.Errorf("the source: %+v %s", r, fmt.Sprint(source.errs))
 		}
+	}
+}
+
+// TestLostLock: where a lock is lost, here with its file, two processes are on one state.
+// What the later one has written stays; the other one's commands are undone.
+func TestLostLock(t *testing.T) {
+	for _, state := range []string{"dir=%s", "backend-uri=file://%s/state"} { // the file is not locked unless asked
+		dir := shortDir(t)
+		f := &filled{t: t, k: &killer{t: t, dir: shortDir(t), state: fmt.Sprintf(state, dir)}}
+		f.k.define()
+		f.p, f.w = f.k.start()
+		f.work(2)
+		if err := os.Remove(join(dir, ".lock")); err != nil && state == "dir=%s" {
+			t.Fatal(err)
+		}
+		other := &filled{t: t, k: &killer{t: t, dir: shortDir(t), state: f.k.state, value: f.k.value, count: f.k.count}}
+		other.p, other.w = other.k.start()
+		other.work(2)
+		if err := f.k.increment(f.w); !errors.Is(err, tpm2.TPMRCNVUnavailable) {
+			t.Errorf("%s: the one that had it first: %v", state, err)
+		}
+		if err := f.extend(); err != nil {
+			t.Errorf("%s: PCR_Extend: %v", state, err)
+		}
+		f.p.kill()
+		other.work(2)
+		other.restart()
+		other.p.kill()
 	}
 }

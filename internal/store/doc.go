@@ -23,6 +23,11 @@
 // The first swap after a load therefore writes the current slot once more and syncs it,
 // and the directory, before it writes the other one.
 //
+// Before each write the file is opened anew and looked at: where it is not as this
+// process left it, a lock was lost, and nothing is written over what another process has
+// acknowledged. The lock is a record lock of the open file (F_OFD_SETLK), which excludes
+// swtpm's (F_SETLK), and which NFS, CephFS and GFS2 know between hosts.
+//
 // A state that outgrows its slots, and a new one, go the classic way: a
 // temporary file, fsync, rename, fsync of the directory.
 //

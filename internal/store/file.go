@@ -194,12 +194,50 @@ func (f *File) write(state []byte, whole bool) error {
 	if f.f == nil {
 		return f.create(state)
 	}
+	if err := f.unchanged(); err != nil {
+		return err
+	}
 	if sectorsFor(len(state)) > f.capacity {
 		if err := f.grow(len(state)); err != nil {
 			return err
 		}
 	}
 	return f.overwrite(state, whole)
+}
+
+// unchanged opens the file anew, which on a network file system is what shows another
+// host's writes, and gives ErrConflict where somebody else has written or replaced it: a
+// lock can be lost, by who removes its file or is cut off from the server for too long.
+func (f *File) unchanged() error {
+	h, err := f.dir.fs.Open(f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrConflict
+	}
+	if err != nil {
+		return err
+	}
+	half := int64(f.capacity) * sectorSize
+	size, err := h.Size()
+	if err == nil && size != 2*half {
+		err = ErrConflict
+	}
+	for i := 0; i < 2 && err == nil; i++ {
+		b := make([]byte, sectorSize)
+		if err = h.ReadAt(b, int64(i)*half); err != nil {
+			break
+		}
+		switch s := readSector(b); {
+		case i == f.current && (!s.ok || s.seq != f.version), i != f.current && s.ok && s.seq >= f.next:
+			err = ErrConflict
+		}
+	}
+	if err != nil {
+		h.Close()
+		return err
+	}
+	f.f.Close()
+	f.f = h
+	return nil
 }
 
 // overwrite puts state into the slot that is not current; whole leaves nothing behind
@@ -290,7 +328,10 @@ func (f *File) rebuild(capacity int, seq uint64, state []byte) error {
 		err = h.Sync()
 	}
 	if err == nil {
-		err = fsys.Rename(tmp, f.path)
+		// NFS may have done it, and have lost the answer.
+		if err = fsys.Rename(tmp, f.path); err != nil && !f.dir.Single() && f.took(capacity) {
+			err = nil
+		}
 	}
 	if err != nil {
 		h.Close()
@@ -303,6 +344,18 @@ func (f *File) rebuild(capacity int, seq uint64, state []byte) error {
 	f.f, f.capacity, f.current, f.unsure = h, capacity, 0, true
 	f.next = max(f.next, seq+1)
 	return nil
+}
+
+// took reports whether the file has so many sectors in a slot, which those that it takes
+// the place of have not.
+func (f *File) took(capacity int) bool {
+	h, err := f.dir.fs.Open(f.path)
+	if err != nil {
+		return false
+	}
+	defer h.Close()
+	size, err := h.Size()
+	return err == nil && size == 2*int64(capacity)*sectorSize
 }
 
 // settle makes durable what was found: whoever wrote it may have been killed before

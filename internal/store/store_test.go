@@ -166,6 +166,51 @@ func TestLock(t *testing.T) {
 	}
 }
 
+// TestConflictOnDisk: what another process has written, replaced or removed meanwhile is
+// not overwritten.
+func TestConflictOnDisk(t *testing.T) {
+	path := t.TempDir()
+	for name, meanwhile := range map[string]func(other *File) error{
+		"written":  func(other *File) error { _, err := other.Swap(Version(other.version), sample(1)); return err },
+		"outgrown": func(other *File) error { _, err := other.Swap(Version(other.version), make([]byte, 60000)); return err },
+		"removed":  func(other *File) error { return other.Remove() },
+	} {
+		var files [2]*File
+		for i := range files {
+			d, err := OpenDir(path, Options{NoLock: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[i] = d.File(name)
+			if _, _, err := found(files[i]); err != nil {
+				t.Fatal(err)
+			}
+			if i == 0 {
+				if _, err := files[0].Swap(0, sample(0)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := meanwhile(files[1]); err != nil {
+			t.Fatal(err)
+		}
+		there, _ := os.ReadFile(files[0].Path())
+		if _, err := files[0].Swap(1, sample(2)); !errors.Is(err, ErrConflict) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if now, _ := os.ReadFile(files[0].Path()); !bytes.Equal(now, there) {
+			t.Errorf("%s: it was overwritten", name)
+		}
+		_, v, err := found(files[0])
+		if err == nil {
+			_, err = files[0].Swap(v, sample(2))
+		}
+		if err != nil {
+			t.Errorf("%s: after it was loaded again: %v", name, err)
+		}
+	}
+}
+
 // TestDiscard removes a directory with nothing in it that is ours, and no other.
 func TestDiscard(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "dir")
