@@ -19,6 +19,7 @@ func (a *appraisal) quoteFacts() {
 	a.Facts["clock"] = first.ClockInfo.Clock
 	a.Facts["resetCount"] = first.ClockInfo.ResetCount
 	a.Facts["restartCount"] = first.ClockInfo.RestartCount
+	a.Facts["clockSafe"] = first.ClockInfo.Safe
 	a.Facts["firmwareVersion"] = fmt.Sprintf("0x%x", first.FirmwareVersion)
 	var order, extra, digests []string
 	banks := map[string][]int{}
