@@ -138,7 +138,6 @@ type crasher struct {
 	t     *testing.T
 	place place
 	d     *disk.Simulated
-	key   int // number of the key in force
 	h     *Host
 	was   model
 	may   []model // what may be there when the power goes now

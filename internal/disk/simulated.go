@@ -47,7 +47,7 @@ const (
 	Lie           // it is said to be done, and is not: a sync that is no sync
 )
 
-// ErrFault is the error of an operation that has a fault.
+// ErrFault is the error of an operation that has a fault, unless another is given.
 var ErrFault = errors.New("simulated fault")
 
 // Simulated is a file system in memory that knows what a crash may leave of it: of each
@@ -61,6 +61,8 @@ type Simulated struct {
 
 	// Fault says what becomes of the nth operation, from 0; nil for no faults.
 	Fault func(n int, op Op) Fault
+	// Err is the error of an operation that has a fault; nil for ErrFault.
+	Err error
 	// Watch is called after each operation that had an effect, and after a fault.
 	Watch func(op Op)
 	// Full: there is no room for new blocks.
@@ -152,7 +154,11 @@ func (d *Simulated) step(op Op, all func(), part func(Fault)) error {
 	if fault == None || fault == Lie {
 		return nil
 	}
-	return &fs.PathError{Op: string(op.Kind), Path: op.Path, Err: ErrFault}
+	err := d.Err
+	if err == nil {
+		err = ErrFault
+	}
+	return &fs.PathError{Op: string(op.Kind), Path: op.Path, Err: err}
 }
 
 // set changes a name.
