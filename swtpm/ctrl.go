@@ -99,7 +99,8 @@ type ctrlConn struct {
 	// end is called after SHUTDOWN.
 	end func()
 
-	over bool // SHUTDOWN came
+	over  bool   // SHUTDOWN came
+	state []byte // follows the answer
 }
 
 // serve answers commands until the client is gone or sends SHUTDOWN.
@@ -110,8 +111,10 @@ func (c *ctrlConn) serve() error {
 			return err
 		}
 		rsp := c.answer(&m)
+		parts := net.Buffers{rsp, c.state}
+		c.state = nil
 		m.drop()
-		_, err = c.in.conn.Write(rsp)
+		_, err = parts.WriteTo(c.in.conn)
 		if c.over { // also where nobody waits for the answer
 			c.end()
 		}
@@ -254,8 +257,8 @@ func (c *ctrlConn) getStateBlob(m *message) []byte {
 	if encrypted {
 		flags = stateEncrypted
 	}
-	blob = blob[min(uint64(offset), uint64(len(blob))):]
-	return append(r.reply(flags, uint32(len(blob)), uint32(len(blob))), blob...)
+	c.state = blob[min(uint64(offset), uint64(len(blob))):]
+	return r.reply(flags, uint32(len(c.state)), uint32(len(c.state)))
 }
 
 // usualBlob is as much in bytes as a TPM has whose NV is full.

@@ -60,7 +60,7 @@ type Engine struct {
 	state    state
 	before   state // as it was before the command that is running or pending
 	call     call  // the command that is running, kept to spare its memory
-	encoded  int   // size in bytes of the last encoding, about that of the next
+	size     int   // of the last permanent state in bytes, about that of the next
 
 	failed  bool // failure mode (Part 1, 12.4)
 	pending bool // a Commit has been given out and not settled

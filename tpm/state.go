@@ -150,28 +150,29 @@ func (e *Engine) walkVolatile(c *tpm2.Codec) {
 }
 
 // encode writes the first sections given and those of the kinds that keep is
-// true for.
-func (e *Engine) encode(first []blob.Section, keep func(sectionKind) bool) []byte {
-	env := blob.Envelope{Instance: e.instance, Sections: first}
-	enc := tpm2.NewEncoder(make([]byte, 0, e.encoded))
-	for _, s := range sections {
-		if !keep(s.kind) {
-			continue
-		}
-		begin := len(enc.Output())
-		s.walk(e, &enc)
-		if rc := enc.RC(); rc != tpm2.RCSuccess {
-			panic(fmt.Sprintf("cannot encode state section 0x%04x: %v", s.tag, rc))
-		}
-		env.Sections = append(env.Sections, blob.Section{Tag: s.tag, Version: s.version, MinVersion: 1, Data: enc.Output()[begin:]})
+// true for, about size bytes.
+func (e *Engine) encode(first []blob.Section, keep func(sectionKind) bool, size int) []byte {
+	w := blob.NewWriter(e.instance, [16]byte{}, size)
+	for _, s := range first {
+		w.Write(s)
 	}
-	e.encoded = len(enc.Output()) + encodedMore
-	return env.Encode()
+	for _, s := range sections {
+		if keep(s.kind) {
+			w.Append(blob.Section{Tag: s.tag, Version: s.version, MinVersion: 1}, func(b []byte) []byte { return s.append(e, b) })
+		}
+	}
+	return w.Bytes()
 }
 
-// encodedMore is by how much a state may grow, in bytes, until its encoding takes
-// another piece of memory.
-const encodedMore = 1 << 10
+// append encodes a section.
+func (s *section) append(e *Engine, b []byte) []byte {
+	enc := tpm2.NewEncoder(b)
+	s.walk(e, &enc)
+	if rc := enc.RC(); rc != tpm2.RCSuccess {
+		panic(fmt.Sprintf("cannot encode state section 0x%04x: %v", s.tag, rc))
+	}
+	return enc.Output()
+}
 
 // ErrBound says that a state may be resumed by one instance alone, which a
 // migration has named in it: this version does not migrate.
@@ -256,8 +257,17 @@ func (s *section) read(e *Engine, from *blob.Section) (err error) {
 // permanent is the permanent state.
 func (e *Engine) permanent() []byte {
 	saved := e.state.orderly == shutdownState
-	return e.encode(e.profile.section(), func(k sectionKind) bool { return k == permanentKind || saved && k == stateKind })
+	b := e.encode(e.profile.section(), func(k sectionKind) bool { return k == permanentKind || saved && k == stateKind }, e.size+sizeRoom)
+	e.size = len(b)
+	return b
 }
+
+// By how many bytes a permanent state may grow until the next takes another piece of
+// memory, and about what the other one has.
+const (
+	sizeRoom     = 1 << 10
+	sizeVolatile = 8 << 10
+)
 
 // Permanent is the permanent state: what New makes the same TPM from. It is nil
 // where a defect keeps it from being saved: the TPM is in failure mode then.
@@ -266,7 +276,9 @@ func (e *Engine) Permanent() []byte { return e.save(e.permanent) }
 // SaveVolatile is the running state besides the permanent one: what Resume
 // goes on from. Taking it changes nothing. It is nil as Permanent is.
 func (e *Engine) SaveVolatile() []byte {
-	return e.save(func() []byte { return e.encode(nil, func(k sectionKind) bool { return k != permanentKind }) })
+	return e.save(func() []byte {
+		return e.encode(nil, func(k sectionKind) bool { return k != permanentKind }, sizeVolatile)
+	})
 }
 
 // save encodes outside of a command.
@@ -376,7 +388,7 @@ func load(cfg Config, permanent []byte) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.instance = env.Instance
+	e.instance, e.size = env.Instance, len(permanent)
 	e.state.sessions = session.New()
 	p, err := savedProfile(env)
 	if err != nil {

@@ -61,30 +61,60 @@ type Envelope struct {
 
 // Encode gives the envelope's bytes. It panics on more than MaxSections.
 func (e *Envelope) Encode() []byte {
-	if len(e.Sections) > MaxSections {
-		panic("blob: too many sections")
-	}
 	n := headerSize + sha256.Size
 	for _, s := range e.Sections {
 		n += sectionSize + len(s.Data)
 	}
-	b := make([]byte, 0, n)
-	b = append(b, magic...)
+	w := NewWriter(e.Instance, e.Target, n)
+	for _, s := range e.Sections {
+		w.Write(s)
+	}
+	return w.Bytes()
+}
+
+// Writer makes an envelope's bytes section by section, in one piece of memory.
+type Writer struct {
+	b        []byte
+	sections int
+}
+
+// NewWriter begins an envelope that will have about size bytes.
+func NewWriter(instance, target [16]byte, size int) *Writer {
+	b := append(make([]byte, 0, size), magic...)
 	b = binary.BigEndian.AppendUint16(b, Version)
 	b = binary.BigEndian.AppendUint16(b, 1)
-	b = binary.BigEndian.AppendUint32(b, uint32(n))
-	b = append(b, e.Instance[:]...)
-	b = append(b, e.Target[:]...)
-	b = binary.BigEndian.AppendUint16(b, uint16(len(e.Sections)))
-	for _, s := range e.Sections {
-		b = binary.BigEndian.AppendUint32(b, s.Tag)
-		b = binary.BigEndian.AppendUint16(b, s.Version)
-		b = binary.BigEndian.AppendUint16(b, s.MinVersion)
-		b = binary.BigEndian.AppendUint32(b, uint32(len(s.Data)))
-		b = append(b, s.Data...)
+	b = append(b, 0, 0, 0, 0) // the size
+	b = append(b, instance[:]...)
+	b = append(b, target[:]...)
+	return &Writer{b: append(b, 0, 0)} // the number of sections
+}
+
+// Write adds a section.
+func (w *Writer) Write(s Section) {
+	w.Append(s, func(b []byte) []byte { return append(b, s.Data...) })
+}
+
+// Append adds a section whose data is what f appends.
+func (w *Writer) Append(s Section, f func([]byte) []byte) {
+	w.sections++
+	w.b = binary.BigEndian.AppendUint32(w.b, s.Tag)
+	w.b = binary.BigEndian.AppendUint16(w.b, s.Version)
+	w.b = binary.BigEndian.AppendUint16(w.b, s.MinVersion)
+	w.b = append(w.b, 0, 0, 0, 0) // the size
+	begin := len(w.b)
+	w.b = f(w.b)
+	binary.BigEndian.PutUint32(w.b[begin-4:], uint32(len(w.b)-begin))
+}
+
+// Bytes completes the envelope. It panics on more than MaxSections.
+func (w *Writer) Bytes() []byte {
+	if w.sections > MaxSections {
+		panic("blob: too many sections")
 	}
-	sum := sha256.Sum256(b)
-	return append(b, sum[:]...)
+	binary.BigEndian.PutUint16(w.b[headerSize-2:], uint16(w.sections))
+	binary.BigEndian.PutUint32(w.b[len(magic)+4:], uint32(len(w.b)+sha256.Size))
+	sum := sha256.Sum256(w.b)
+	return append(w.b, sum[:]...)
 }
 
 // Decode reads an envelope and checks its digest. Sections' data alias b.
