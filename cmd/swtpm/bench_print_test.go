@@ -11,7 +11,8 @@ faster or smaller. First client and TPM share one processor, all threads of the
 program on it, as on a host that is full. Then they have all processors, as on a
 host with room. There a cheap command takes 40 us more where the scheduler wakes
 the TPM on a processor that sleeps, which is chance: so one processor decides who
-is slower. It takes a minute or two.
+is slower. Both have the same seeds, and so the same primary keys. It takes two or
+three minutes.
 `
 
 // result is one line of the table.
