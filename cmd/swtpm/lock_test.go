@@ -52,6 +52,10 @@ func TestLockMoves(t *testing.T) {
 			t.Helper()
 			return runTool(t, calledAs(t, name, args...), files, "")
 		}
+		// It answers when it has the lock; until then another one could take it.
+		if r := tool("swtpm_ioctl", "--unix", join(run, "c"), "-e"); r.code != 0 {
+			t.Fatalf("the source: %+v %s", r, source.errs)
+		}
 		for _, blob := range []string{"permanent", "volatile", "savestate"} {
 			if _, errs, code := output(t, stateTPM(other, state)...); code != 1 || !strings.Contains(errs, "in use") {
 				t.Fatalf("before %s was read: exit code %d, %s", blob, code, errs)
