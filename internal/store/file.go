@@ -128,7 +128,7 @@ func (f *File) choose(b []byte) ([]byte, error) {
 		return nil, ErrDamaged // a crash tears one slot, never both
 	}
 	f.version = c.seq
-	return c.state, nil
+	return c.state(), nil
 }
 
 // Swap replaces the state of version old (0 = there is none) by state, and
@@ -307,7 +307,7 @@ func (f *File) grow(n int) error {
 	if !ok || s.seq != f.version {
 		return ErrDamaged
 	}
-	return f.rebuild(min(sectorsFor(n)*3/2, sectorsFor(MaxSize)), s.seq, s.state)
+	return f.rebuild(min(sectorsFor(n)*3/2, sectorsFor(MaxSize)), s.seq, s.state())
 }
 
 // rebuild writes a file of the given capacity with state in slot 0, and gives
@@ -321,8 +321,11 @@ func (f *File) rebuild(capacity int, seq uint64, state []byte) error {
 	if err != nil {
 		return err
 	}
-	b := append(blank(capacity), blank(capacity)...)
-	copy(b, encode(nil, seq, capacity, state))
+	half := capacity * sectorSize
+	b := make([]byte, 2*half)
+	format(b[:half], capacity)
+	format(b[half:], capacity)
+	encode(b[:0:half], seq, capacity, state)
 	err = h.WriteAt(b, 0)
 	if err == nil {
 		err = h.Sync()

@@ -77,9 +77,15 @@ func encode(buf []byte, seq uint64, capacity int, state []byte) []byte {
 	return buf
 }
 
-// blank formats a slot that holds nothing.
+// blank is a slot that holds nothing.
 func blank(capacity int) []byte {
 	b := make([]byte, capacity*sectorSize)
+	format(b, capacity)
+	return b
+}
+
+// format makes a slot that holds nothing of zeros.
+func format(b []byte, capacity int) {
 	for i := range capacity {
 		s := b[i*sectorSize : (i+1)*sectorSize]
 		if i == 0 {
@@ -88,14 +94,23 @@ func blank(capacity int) []byte {
 		}
 		sealSector(s, 0, i)
 	}
-	return b
 }
 
 // slot is what decoding found in one slot.
 type slot struct {
 	seq    uint64 // of the state it holds; 0 = none, or torn
 	newest uint64 // highest number on any of its sectors
-	state  []byte
+	length int    // of the state in bytes
+	b      []byte // all of it
+}
+
+// state is what the slot holds, a copy.
+func (s *slot) state() []byte {
+	b := make([]byte, 0, sectorsFor(s.length)*payload)
+	for i := range sectorsFor(s.length) {
+		b = append(b, s.b[i*sectorSize+headSize:i*sectorSize+headSize+payload]...)
+	}
+	return b[:s.length:s.length]
 }
 
 // decode reads one slot. ok is false where a sector's CRC, index or head is
@@ -123,11 +138,6 @@ func decode(b []byte, capacity int) (s slot, ok bool) {
 	if !whole || head.seq == 0 {
 		return s, true
 	}
-	s.seq = head.seq
-	s.state = make([]byte, 0, capacity*payload)
-	for i := range sectorsFor(int(head.length)) {
-		s.state = append(s.state, b[i*sectorSize+headSize:i*sectorSize+headSize+payload]...)
-	}
-	s.state = s.state[:head.length:head.length]
+	s.seq, s.length, s.b = head.seq, int(head.length), b
 	return s, true
 }

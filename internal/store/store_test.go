@@ -314,7 +314,7 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		s, ok := decode(b[:capacity*sectorSize], capacity)
-		if ok && s.seq != 0 && len(s.state) > capacity*payload {
+		if ok && s.seq != 0 && len(s.state()) > capacity*payload {
 			t.Fatal("more state than room")
 		}
 	})
