@@ -33,8 +33,8 @@ func sieveLimit(primeBits int) uint32 {
 	return 65535
 }
 
-// lanes is the number of long divisions that run side by side: a divider takes
-// the next one up before it is done with the last.
+// lanes is the number of long divisions that run side by side: a processor begins the
+// next one before it is done with the last.
 const lanes = 4
 
 // primeGroup is runs of odd primes, each with a product that fits a word, so
@@ -208,16 +208,42 @@ func firstMultiple(p, r uint32) uint32 {
 	return p - r/2
 }
 
-// remainders is x mod m, for several m at once.
+// remainders is x modulo a multiple of m, for several m at once.
 func remainders(x []uint64, m *[lanes]uint64) (r [lanes]uint64) {
+	d0, d1, d2, d3 := newDivisor(m[0]), newDivisor(m[1]), newDivisor(m[2]), newDivisor(m[3])
 	var r0, r1, r2, r3 uint64
 	for i := len(x) - 1; i >= 0; i-- {
-		_, r0 = bits.Div64(r0, x[i], m[0])
-		_, r1 = bits.Div64(r1, x[i], m[1])
-		_, r2 = bits.Div64(r2, x[i], m[2])
-		_, r3 = bits.Div64(r3, x[i], m[3])
+		r0 = d0.step(r0, x[i])
+		r1 = d1.step(r1, x[i])
+		r2 = d2.step(r2, x[i])
+		r3 = d3.step(r3, x[i])
 	}
 	return [lanes]uint64{r0, r1, r2, r3}
+}
+
+// divisor is a number whose top bit is set, and its reciprocal: a division costs two
+// multiplications then (Möller and Granlund, Improved division by invariant integers).
+type divisor struct{ d, v uint64 }
+
+// newDivisor is m times a power of 2.
+func newDivisor(m uint64) divisor {
+	d := m << bits.LeadingZeros64(m)
+	v, _ := bits.Div64(^d, ^uint64(0), d)
+	return divisor{d, v}
+}
+
+// step is (2⁶⁴r + x) mod d, for r below d.
+func (d divisor) step(r, x uint64) uint64 {
+	q1, q0 := bits.Mul64(d.v, r)
+	q0, carry := bits.Add64(q0, x, 0)
+	q1, _ = bits.Add64(q1, r+1, carry)
+	r = x - q1*d.d
+	_, borrow := bits.Sub64(q0, r, 0)
+	r += d.d & -borrow
+	if r >= d.d {
+		r -= d.d
+	}
+	return r
 }
 
 // remainder is x mod m.
