@@ -163,6 +163,58 @@ func TestRunAsNumber(t *testing.T) {
 	}
 }
 
+// TestChroot makes a directory the root of all paths, of a daemon's too.
+func TestChroot(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	root := openTo(t)
+	if err := os.Mkdir(join(root, "state"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(join(root, "state"), 54321, 54321); err != nil {
+		t.Fatal(err)
+	}
+	options := []string{"socket", "--tpm2", "--chroot", root, "--tpmstate", "dir=/state"}
+	cmd := swtpmCommand(t, append(options, "--runas", "54321", "--ctrl", "type=unixio,path=/state/ctrl",
+		"--pid", "file=/state/pid", "--log", "file=/state/log", "--daemon", "--flags", "not-need-init")...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	pid, err := os.ReadFile(join(root, "state/pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	number := strings.TrimSpace(string(pid))
+	if is, err := os.Readlink("/proc/" + number + "/root"); is != root {
+		t.Errorf("the root is %q, %v", is, err)
+	}
+	c, err := net.Dial("unix", join(root, "state/ctrl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte{0, 0, 0, 3}); err != nil { // SHUTDOWN
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(join(root, "state/pid")); os.IsNotExist(err) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("it does not end, or leaves its pid file")
+		}
+	}
+	out, err := swtpmCommand(t, append(options, "--print-states")...).Output()
+	if err != nil || !strings.Contains(string(out), `"permall"`) {
+		t.Errorf("--print-states: %s %v", out, err)
+	}
+	out, err = swtpmCommand(t, "socket", "--tpm2", "--chroot", join(root, "nowhere"), "--tpmstate", "dir=/state").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "--chroot "+join(root, "nowhere")+": no such file or directory") {
+		t.Errorf("a root that is not there: %s %v", out, err)
+	}
+}
+
 // TestConfinedLife goes, confined and as another user, through what touches files
 // and descriptors: sockets, pid file and log in other directories than the state, a
 // daemon that systemd hears of, power on by INIT, a data channel that is passed,

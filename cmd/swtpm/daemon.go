@@ -71,8 +71,8 @@ func (o *options) descriptors() (fds []int) {
 	return fds
 }
 
-// waiting is who waits until clients may come, reached before this process can
-// open anything no more.
+// waiting is who waits until clients may come, reached while this process can still
+// open everything.
 type waiting struct {
 	systemd net.Conn
 	parent  *os.File // of a daemon
@@ -115,6 +115,19 @@ func (w *waiting) tell() {
 	}
 	_, _ = w.parent.Write([]byte{1})
 	w.parent.Close()
+}
+
+// changeRoot makes a directory the root of all paths that the other options name, and
+// of the accounts that --runas knows, as in swtpm. Go's threads share it.
+func changeRoot(dir string) error {
+	err := unix.Chroot(dir)
+	if err == nil {
+		err = unix.Chdir("/")
+	}
+	if err != nil {
+		return fmt.Errorf("--chroot %s: %w", dir, err)
+	}
+	return nil
 }
 
 // runAs gives up the rights of the present user for those of another, by name or

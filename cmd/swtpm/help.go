@@ -78,6 +78,9 @@ How it behaves:
                    power on at once, send Startup, send no Shutdown at the end
   --locality reject-locality-4,allow-set-locality
   -d, --daemon     go to the background when ready
+  -R, --chroot DIR
+                   the root, for root, of all paths in the other options, and of the
+                   users that --runas knows
   -r, --runas USER
                    the user, by name or number, that it becomes before it opens or
                    makes anything

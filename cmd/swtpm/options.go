@@ -13,7 +13,7 @@ type options struct {
 
 	ctrl, server, tpmstate, log, pid string
 	flags, locality, migration       string
-	seccomp, runas                   string
+	seccomp, runas, chroot           string
 	port, fd                         string
 	info, profile                    string
 	chardev, pcap                    string
@@ -47,6 +47,7 @@ var optionTable = []option{
 	{long: "migration", text: func(o *options) *string { return &o.migration }},
 	{long: "seccomp", text: func(o *options) *string { return &o.seccomp }},
 	{long: "runas", short: "r", text: func(o *options) *string { return &o.runas }},
+	{long: "chroot", short: "R", text: func(o *options) *string { return &o.chroot }},
 	{long: "port", short: "p", only: "socket", text: func(o *options) *string { return &o.port }},
 	{long: "fd", short: "f", text: func(o *options) *string { return &o.fd }},
 	{long: "pcap", text: func(o *options) *string { return &o.pcap }},
@@ -66,7 +67,6 @@ var optionTable = []option{
 	{long: "help", short: "h", flag: func(o *options) *bool { return &o.printHelp }},
 
 	{long: "tpm", not: "there is no TPM 1.2 in this version: use --tpm2"},
-	{long: "chroot", short: "R", not: "it is not in this version: start swtpm in a chroot or a container"},
 }
 
 // parseOptions reads the command line as getopt_long does: --name value,

@@ -36,6 +36,7 @@ func features() []string {
 		"tpmstate-opt-lock",
 		"tpmstate-dir-backend-opt-backup",
 		"tpmstate-dir-backend-opt-fsync",
+		"cmdarg-chroot",
 		"cmdarg-pcap",
 		"systemd-notify",
 	}

@@ -37,6 +37,16 @@ func serveBy(verb string, args []string) error {
 	if err := o.check(); err != nil {
 		return err
 	}
+	tells := o.printStates || o.printProfiles || o.info != ""
+	if o.daemon && !isDaemon() && !tells {
+		return daemonize(&o)
+	}
+	waits := whoWaits()
+	if o.chroot != "" {
+		if err := changeRoot(o.chroot); err != nil {
+			return err
+		}
+	}
 	switch {
 	case o.printStates:
 		return printStates(&o)
@@ -46,14 +56,11 @@ func serveBy(verb string, args []string) error {
 	case o.info != "":
 		return printInfo(&o)
 	}
-	if o.daemon && !isDaemon() {
-		return daemonize(&o)
-	}
-	return serve(&o)
+	return serve(&o, waits)
 }
 
 // serve opens everything in the order of swtpm, runs, and cleans up.
-func serve(o *options) (err error) {
+func serve(o *options, waits waiting) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	s := &swtpm.Server{EndWithData: o.terminate}
@@ -102,13 +109,12 @@ func serve(o *options) (err error) {
 		defer os.Remove(pid)
 	}
 	defer wipe(cfg.Key, cfg.MigrationKey)
-	return o.serveConfined(ctx, s, cfg, start, pid)
+	return o.serveConfined(ctx, s, cfg, start, pid, waits)
 }
 
 // serveConfined gives up what is not needed when all is open, powers the TPM on where
 // the flags ask for it, and serves.
-func (o *options) serveConfined(ctx context.Context, s *swtpm.Server, cfg swtpm.Config, start startup, pid string) (err error) {
-	waits := whoWaits()
+func (o *options) serveConfined(ctx context.Context, s *swtpm.Server, cfg swtpm.Config, start startup, pid string, waits waiting) (err error) {
 	warnings, err := o.confineTo(cfg.Dir, pid)
 	if err != nil {
 		return err

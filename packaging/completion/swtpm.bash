@@ -22,10 +22,11 @@ _swtpm() {
 		--profile) words="name=ashlar-v1 name=default-v1 name=default-v2 name=null name=custom file=" ;;
 		--print-info) words="1 2 4 8 16 32 64 128 255" ;;
 		-r | --runas) COMPREPLY=($(compgen -u -- "$cur")); return ;;
+		-R | --chroot) COMPREPLY=($(compgen -d -- "$cur")); return ;;
 		*)
 			words="--tpm2 --ctrl --fd --tpmstate --flags --locality --key --migration-key
 				--migration
-				--daemon --runas --pid --log --pcap --seccomp --print-capabilities
+				--daemon --chroot --runas --pid --log --pcap --seccomp --print-capabilities
 				--print-states --print-info --print-profiles --profile --version --help"
 			case ${COMP_WORDS[1]} in
 			socket) words="$words --server --port --terminate" ;;
