@@ -3,6 +3,7 @@ package guest
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -19,19 +20,29 @@ const (
 	answerMax = 32 << 20 // bytes of base64 in one answer
 )
 
-// channel is the host's end of the line to the guest: requests of one line, contents
+// Line is the host's end of the line to the guest: requests of one line, contents
 // as lines of base64, answers ended by a line ". STATUS". One request at a time.
-type channel struct {
+type Line struct {
 	conn net.Conn
 	in   *bufio.Reader
 }
 
-func newChannel(conn net.Conn) *channel {
-	return &channel{conn: conn, in: bufio.NewReaderSize(conn, lineMax)}
+// NewLine makes a Line of a connection to the guest's second serial port.
+func NewLine(conn net.Conn) *Line {
+	return &Line{conn: conn, in: bufio.NewReaderSize(conn, lineMax)}
 }
 
-// greeting waits for the line "ready".
-func (c *channel) greeting() error {
+// Close ends the line; the guest runs on.
+func (c *Line) Close() error { return c.conn.Close() }
+
+// Ready waits until the guest's first program serves the line, which it says once,
+// after its start.
+func (c *Line) Ready(ctx context.Context) error {
+	stop, err := c.until(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	for {
 		line, err := c.readLine()
 		if err != nil {
@@ -43,19 +54,62 @@ func (c *channel) greeting() error {
 	}
 }
 
-// request sends verb, and body where it is not nil, and reads the answer. A zero
-// deadline means none.
-func (c *channel) request(verb string, body []byte, deadline time.Time) (status int, data []byte, err error) {
+// until lets what is under way end with the context.
+func (c *Line) until(ctx context.Context) (stop func() bool, err error) {
+	deadline, _ := ctx.Deadline() // zero: none
+	if err := c.conn.SetDeadline(deadline); err != nil {
+		return nil, err
+	}
+	return context.AfterFunc(ctx, func() { c.conn.SetDeadline(time.Now()) }), nil //nolint:errcheck // a closed line fails anyway
+}
+
+// Put writes data to a file in the guest.
+func (c *Line) Put(ctx context.Context, path string, data []byte) error {
+	status, _, err := c.request(ctx, "put "+path, data)
+	if err == nil && status != 0 {
+		err = fmt.Errorf("the guest could not write %s (status %d)", path, status)
+	}
+	return err
+}
+
+// Get reads a file from the guest.
+func (c *Line) Get(ctx context.Context, path string) ([]byte, error) {
+	status, data, err := c.request(ctx, "get "+path, nil)
+	if err == nil && status != 0 {
+		err = fmt.Errorf("the guest could not read %s (status %d)", path, status)
+	}
+	return data, err
+}
+
+// Run runs a shell command in the guest and gives its exit status and output, which
+// the console also shows.
+func (c *Line) Run(ctx context.Context, command string) (status int, output []byte, err error) {
+	return c.request(ctx, "run "+command, nil)
+}
+
+// PowerOff asks the guest to power itself off, and does not wait for it.
+func (c *Line) PowerOff() error {
+	_, err := io.WriteString(c.conn, "off\n")
+	return err
+}
+
+// request sends verb, and body where it is not nil, and reads the answer.
+func (c *Line) request(ctx context.Context, verb string, body []byte) (status int, data []byte, err error) {
 	if strings.ContainsAny(verb, "\r\n\x00\\") || len(verb) > lineMax {
 		return 0, nil, errors.New("a request is one short line without a backslash")
 	}
-	if err := c.conn.SetDeadline(deadline); err != nil {
+	stop, err := c.until(ctx)
+	if err != nil {
 		return 0, nil, err
 	}
-	if _, err := c.conn.Write(encodeRequest(verb, body)); err != nil {
-		return 0, nil, err
+	defer stop()
+	if _, err = c.conn.Write(encodeRequest(verb, body)); err == nil {
+		status, data, err = c.answer()
 	}
-	return c.answer()
+	if err != nil {
+		err = fmt.Errorf("the guest did not answer %q: %w", verb, err)
+	}
+	return status, data, err
 }
 
 func encodeRequest(verb string, body []byte) []byte {
@@ -73,7 +127,7 @@ func encodeRequest(verb string, body []byte) []byte {
 	return out.Bytes()
 }
 
-func (c *channel) answer() (int, []byte, error) {
+func (c *Line) answer() (int, []byte, error) {
 	var text strings.Builder
 	for {
 		line, err := c.readLine()
@@ -99,7 +153,7 @@ func (c *channel) answer() (int, []byte, error) {
 }
 
 // readLine reads one line without its end; a serial line may add a carriage return.
-func (c *channel) readLine() (string, error) {
+func (c *Line) readLine() (string, error) {
 	line, err := c.in.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {
 		return "", fmt.Errorf("a line of more than %d bytes", lineMax)

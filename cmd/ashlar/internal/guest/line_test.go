@@ -8,11 +8,10 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 )
 
 // answerOnly gives a channel whose guest says exactly what in holds, then closes.
-func answerOnly(t testing.TB, in string) *channel {
+func answerOnly(t testing.TB, in string) *Line {
 	t.Helper()
 	host, guest := net.Pipe()
 	t.Cleanup(func() { host.Close(); guest.Close() })
@@ -20,10 +19,10 @@ func answerOnly(t testing.TB, in string) *channel {
 		io.WriteString(guest, in) //nolint:errcheck // the host may stop reading early
 		guest.Close()
 	}()
-	return newChannel(host)
+	return NewLine(host)
 }
 
-func TestChannelRequest(t *testing.T) {
+func TestLineRequest(t *testing.T) {
 	host, guest := net.Pipe()
 	defer host.Close()
 	received := make(chan string, 1)
@@ -40,7 +39,7 @@ func TestChannelRequest(t *testing.T) {
 		io.WriteString(guest, "aGVs\r\nbG8=\r\n. 3\n") //nolint:errcheck // checked by the host's side
 	}()
 	body := bytes.Repeat([]byte("0123456789"), 12)
-	status, data, err := newChannel(host).request("put /run/x", body, time.Now().Add(5*time.Second))
+	status, data, err := NewLine(host).request(t.Context(), "put /run/x", body)
 	if err != nil || status != 3 || string(data) != "hello" {
 		t.Errorf("answer: %d %q %v; want 3 hello", status, data, err)
 	}
@@ -53,7 +52,7 @@ func TestChannelRequest(t *testing.T) {
 	}
 }
 
-func TestChannelRefuses(t *testing.T) {
+func TestLineRefuses(t *testing.T) {
 	cases := []struct{ name, in, want string }{
 		{"cut", "aGVsbG8=\n", "closed"},
 		{"no status", "aGVsbG8=\n. x\n", "status"},
@@ -69,27 +68,27 @@ func TestChannelRefuses(t *testing.T) {
 		})
 	}
 	for _, verb := range []string{"run a\nb", `run a\b`, strings.Repeat("x", lineMax+1)} {
-		if _, _, err := answerOnly(t, "").request(verb, nil, time.Time{}); err == nil || !strings.Contains(err.Error(), "one short line") {
+		if _, _, err := answerOnly(t, "").request(t.Context(), verb, nil); err == nil || !strings.Contains(err.Error(), "one short line") {
 			t.Errorf("request %.10q: %v", verb, err)
 		}
 	}
 }
 
-func TestChannelGreetingAfterNoise(t *testing.T) {
-	if err := answerOnly(t, "boot noise\nready\n").greeting(); err != nil {
+func TestLineGreetingAfterNoise(t *testing.T) {
+	if err := answerOnly(t, "boot noise\nready\n").Ready(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if err := answerOnly(t, "boot noise\n").greeting(); err == nil {
+	if err := answerOnly(t, "boot noise\n").Ready(t.Context()); err == nil {
 		t.Error("a guest that never greets was taken as ready")
 	}
 }
 
-func FuzzChannelAnswer(f *testing.F) {
+func FuzzLineAnswer(f *testing.F) {
 	for _, seed := range []string{"aGVsbG8=\n. 0\n", ". 1\n", "aGVs\r\nbG8=\r\n. 3\n", ".\n", "ready\n. 0", "\n\n. -1\n"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, in string) {
-		c := &channel{in: bufio.NewReaderSize(strings.NewReader(in), lineMax)}
+		c := &Line{in: bufio.NewReaderSize(strings.NewReader(in), lineMax)}
 		_, data, err := c.answer()
 		if err == nil && len(data) > len(in) {
 			t.Errorf("%d bytes decoded from %d", len(data), len(in))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -60,7 +59,7 @@ type Machine struct {
 	qemu    *exec.Cmd
 	qemuErr strings.Builder
 	exited  chan struct{}
-	line    *channel
+	line    *Line
 }
 
 // Boot starts the TPM and the guest, and returns when the guest's first program is
@@ -150,9 +149,9 @@ func (m *Machine) awaitReady(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.line = newChannel(conn)
+	m.line = NewLine(conn)
 	greeted := make(chan error, 1)
-	go func() { greeted <- m.line.greeting() }()
+	go func() { greeted <- m.line.Ready(ctx) }()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	kernelSeen := false
@@ -199,42 +198,25 @@ func (m *Machine) dial(ctx context.Context) (net.Conn, error) {
 
 // Put writes data to a file in the guest.
 func (m *Machine) Put(ctx context.Context, path string, data []byte) error {
-	status, _, err := m.request(ctx, "put "+path, data)
-	if err == nil && status != 0 {
-		err = fmt.Errorf("the guest could not write %s (status %d)", path, status)
-	}
-	return err
+	return m.explain(m.line.Put(ctx, path, data))
 }
 
 // Get reads a file from the guest.
 func (m *Machine) Get(ctx context.Context, path string) ([]byte, error) {
-	status, data, err := m.request(ctx, "get "+path, nil)
-	if err == nil && status != 0 {
-		err = fmt.Errorf("the guest could not read %s (status %d)", path, status)
-	}
-	return data, err
+	data, err := m.line.Get(ctx, path)
+	return data, m.explain(err)
 }
 
 // Run runs a shell command in the guest and gives its exit status and output, which
 // the console also shows.
 func (m *Machine) Run(ctx context.Context, command string) (status int, output []byte, err error) {
-	return m.request(ctx, "run "+command, nil)
-}
-
-func (m *Machine) request(ctx context.Context, verb string, body []byte) (int, []byte, error) {
-	deadline, _ := ctx.Deadline()
-	stop := context.AfterFunc(ctx, func() { m.line.conn.SetDeadline(time.Now()) }) //nolint:errcheck // a closed line fails anyway
-	defer stop()
-	status, data, err := m.line.request(verb, body, deadline)
-	if err != nil {
-		return 0, nil, m.explain(fmt.Errorf("the guest did not answer %q: %w", verb, err))
-	}
-	return status, data, nil
+	status, output, err = m.line.Run(ctx, command)
+	return status, output, m.explain(err)
 }
 
 // PowerOff asks the guest to power itself off and waits until QEMU and the TPM are gone.
 func (m *Machine) PowerOff(ctx context.Context) error {
-	if _, err := io.WriteString(m.line.conn, "off\n"); err != nil {
+	if err := m.line.PowerOff(); err != nil {
 		return m.explain(err)
 	}
 	select {
@@ -256,7 +238,7 @@ func (m *Machine) PowerOff(ctx context.Context) error {
 // Close ends whatever still runs and removes the scratch files. It may be called twice.
 func (m *Machine) Close() error {
 	if m.line != nil {
-		m.line.conn.Close()
+		m.line.Close()
 	}
 	if m.qemu != nil {
 		m.qemu.Process.Kill() //nolint:errcheck // it may be gone already
@@ -272,6 +254,9 @@ func (m *Machine) Close() error {
 
 // explain adds to an error what QEMU said and where the console's log is.
 func (m *Machine) explain(err error) error {
+	if err == nil {
+		return nil
+	}
 	select {
 	case <-m.exited:
 		if said := strings.TrimSpace(m.qemuErr.String()); said != "" {
