@@ -1,5 +1,6 @@
 # make demo   boot a real VM on our TPM, appraise it, release its secret
 # make test   every test, with what it needs installed first
+# make test-libvirt   libvirt's life cycle on our swtpm, as root; SWTPM=debian for Debian's
 # make bench  our swtpm beside Debian's, in one run
 # make differential   N commands on ours and on Debian's swtpm, from SEED
 # make conformance    the tests of canonical/go-tpm2 on ours and on Debian's
@@ -25,7 +26,7 @@ TEST_PACKAGES := swtpm swtpm-tools tpm2-tools libtss2-tcti-swtpm0 libtss2-tcti-m
 	libtpm2-pkcs11-1 libtpm2-pkcs11-tools opensc softhsm2 clevis-tpm2 clevis-luks cryptsetup-bin systemd \
 	apparmor checkpolicy
 
-.PHONY: all build deb demo test bench differential conformance fuzz forgeries lint clean go-version
+.PHONY: all build deb demo test test-libvirt bench differential conformance fuzz forgeries lint clean go-version
 all: build
 
 go-version:
@@ -53,6 +54,14 @@ test: go-version
 	@if command -v gcc >/dev/null; then \
 		CGO_ENABLED=1 $(GO) test -race -run '^TestDefectHurtsNoOther' ./tpm ./swtpm; \
 	else echo "not run for lack of gcc: TPMs side by side under the race detector"; fi
+
+LIBVIRT_PACKAGES := libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils ovmf busybox-static \
+	swtpm swtpm-tools bindfs iproute2
+RUN ?= .
+test-libvirt: build
+	@packaging/need $(LIBVIRT_PACKAGES)
+	$(GO) test -v -count=1 -timeout 60m $(if $(filter-out 0,$(shell id -u)),-exec 'sudo -E') -run '$(RUN)' \
+		./cmd/ashlar/internal/libvirt -libvirt $(abspath bin) $(if $(filter debian,$(SWTPM)),-libvirt.debian)
 
 bench: build
 	@packaging/need swtpm
