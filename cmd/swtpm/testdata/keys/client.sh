@@ -31,9 +31,10 @@ case "$1 $2" in
 	clevis decrypt < jwe | cmp - msg
 	;;
 "systemd make")
-	truncate -s 20M disk
+	truncate -s 4M disk
 	printf password > password
-	cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 disk password
+	cryptsetup luksFormat -q --type luks2 --key-size 256 --luks2-metadata-size 16k --luks2-keyslots-size 256k \
+		--pbkdf pbkdf2 --pbkdf-force-iterations 1000 disk password
 	PASSWORD=password systemd-cryptenroll --tpm2-device="${TCTI:-auto}" --tpm2-pcrs="$pcr" disk
 	;;
 "systemd use")
@@ -58,9 +59,9 @@ case "$1 $2" in
 	;;
 "pkcs11 make")
 	echo "what the token signs" > msg
-	tpm2_ptool init --path .
-	tpm2_ptool addtoken --pid 1 --label vm --sopin so --userpin 1234 --path .
-	tpm2_ptool addkey --label vm --userpin 1234 --algorithm ecc256 --key-label ec --path .
+	pkcs11-tool --module /usr/lib/*/pkcs11/libtpm2_pkcs11.so --init-token --label vm --so-pin so
+	token --so-pin so --login --login-type so --init-pin --new-pin 1234
+	token --login --pin 1234 --keypairgen --key-type EC:prime256v1 --id 32 --label ec
 	token --login --pin 1234 --keypairgen --key-type RSA:2048 --id 33 --label rsa
 	token --read-object --type pubkey --label ec -o ec.der
 	token --read-object --type pubkey --id 33 -o rsa.der
