@@ -47,7 +47,9 @@ func TestLockMoves(t *testing.T) {
 	for _, state := range []string{"dir=" + shortDir(t), "backend-uri=file://" + join(shortDir(t), "s") + ",lock"} {
 		run, other, files := shortDir(t), shortDir(t), shortDir(t)
 		source := startProcess(t, swtpmCommand(t, append(stateTPM(run, state), "--migration", "release-lock-outgoing")...))
-		source.dial("unix", join(run, "c")).Close()
+		conn := source.dial("unix", join(run, "c"))
+		awaitAnswer(t, source, conn) // it has the lock
+		conn.Close()
 		tool := func(name string, args ...string) toolRun {
 			t.Helper()
 			return runTool(t, calledAs(t, name, args...), files, "")
