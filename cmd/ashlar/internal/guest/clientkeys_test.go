@@ -211,7 +211,8 @@ done
 
 // TestClientKeysInGuest makes keys of clevis, systemd-cryptenroll, tpm2-pkcs11 and
 // tpm2-openssl inside a Debian guest on Debian's swtpm, and uses them there again: when
-// the TPM was taken over, after a live migration, a save and a restore, and a restart.
+// the TPM was taken over as it ran and at rest, after a live migration, a save and a
+// restore, and a restart.
 func TestClientKeysInGuest(t *testing.T) {
 	const debian = "/usr/bin/swtpm"
 	if testing.Short() {
@@ -264,18 +265,26 @@ func TestClientKeysInGuest(t *testing.T) {
 		b.fatal("%d, %v", status, err)
 	}
 	t.Logf("the guest keeps %d KB, at %v", len(kept)>>10, time.Since(start).Round(100*time.Millisecond))
-	b.off()
 	appendRoot(t, initrd, "kept", kept)
+	// migrate moves a guest, as it runs, to our TPM on another directory.
+	migrate := func(from *box, state string) *box {
+		t.Helper()
+		socket := filepath.Join(from.dir, "migration")
+		to := startBox(t, host, kernel.Image, initrd, ours, state, "-incoming", "unix:"+socket)
+		from.ask("migrate", map[string]string{"uri": "unix:" + socket})
+		from.await("query-migrate", "completed")
+		to.await("query-status", "running")
+		from.ask("quit", nil)
+		from.gone()
+		return to
+	}
+	to := migrate(b, filepath.Join(dir, "moved"))
+	to.clients("use", "after a live migration from Debian's swtpm")
+	to.off()
 
 	b = boot(ours, first)
-	b.clients("use", "after the take-over")
-	socket := filepath.Join(b.dir, "migration")
-	to := startBox(t, host, kernel.Image, initrd, ours, second, "-incoming", "unix:"+socket)
-	b.ask("migrate", map[string]string{"uri": "unix:" + socket})
-	b.await("query-migrate", "completed")
-	to.await("query-status", "running")
-	b.ask("quit", nil)
-	b.gone()
+	b.clients("use", "after the take-over in its place")
+	to = migrate(b, second)
 	to.clients("use", "after a live migration")
 
 	saved := filepath.Join(dir, "saved")
