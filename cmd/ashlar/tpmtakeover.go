@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"os/exec"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -124,7 +126,7 @@ type hostTPM struct {
 	Outcome   outcome  `json:"outcome"`
 	State     string   `json:"state,omitempty"`   // the file that counts from now on
 	Reasons   []string `json:"reasons,omitempty"` // why it was refused
-	Notes     []string `json:"notes,omitempty"`
+	Notes     []string `json:"-"`                 // among those of all
 
 	lack error // why it could not be looked at
 }
@@ -170,14 +172,20 @@ func (x *hostTPM) what() string {
 // report writes what came of all, and refuses where not all went.
 func (s *hostSet) report(cmd *cobra.Command, list []*hostTPM, asJSON bool) error {
 	counts := make(map[outcome]int)
-	var reasons []string
+	var reasons, notes []string
 	for _, x := range list {
 		counts[x.Outcome]++
 		reasons = append(reasons, x.Reasons...)
 		for _, n := range x.Notes {
-			if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "note: %s\n", plain(x.Path+": "+n)); err != nil {
-				return err
-			}
+			notes = append(notes, x.Path+": "+n)
+		}
+	}
+	if counts[canGo]+counts[done]+counts[later] != 0 {
+		notes = append(notes, s.otherProgram()...)
+	}
+	for _, n := range notes {
+		if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "note: %s\n", plain(n)); err != nil {
+			return err
 		}
 	}
 	var err error
@@ -188,7 +196,8 @@ func (s *hostSet) report(cmd *cobra.Command, list []*hostTPM, asJSON bool) error
 			Found  int             `json:"found"`
 			Counts map[outcome]int `json:"counts"`
 			TPMs   []*hostTPM      `json:"tpms"`
-		}{s.dry, s.back, len(list), counts, append([]*hostTPM{}, list...)})
+			Notes  []string        `json:"notes,omitempty"`
+		}{s.dry, s.back, len(list), counts, append([]*hostTPM{}, list...), notes})
 	} else {
 		err = s.table(cmd.OutOrStdout(), list, counts)
 	}
@@ -196,6 +205,25 @@ func (s *hostSet) report(cmd *cobra.Command, list []*hostTPM, asJSON bool) error
 		err = refuse(reasons...)
 	}
 	return err
+}
+
+// otherProgram notes that the swtpm which a host starts is the other one than the TPMs
+// are made for.
+func (s *hostSet) otherProgram() []string {
+	path, err := exec.LookPath("swtpm")
+	if err != nil {
+		return nil // libvirt may find one elsewhere
+	}
+	version, err := exec.Command(path, "--version").Output()
+	switch ours := bytes.Contains(version, []byte("Ashlar")); {
+	case err != nil:
+		return nil
+	case ours && s.back:
+		return []string{path + ", which PATH finds, is Ashlar's: what it starts, it takes over again"}
+	case !ours && !s.back:
+		return []string{path + ", which PATH finds, is not Ashlar's: what it starts goes on from swtpm's file, and what changes there, Ashlar's has not: have Ashlar's first"}
+	}
+	return nil
 }
 
 // table writes the outcome for people.
