@@ -102,7 +102,11 @@ const (
 	ExecutablesContra       Value = 96 // executables: some that policy does not allow
 
 	HardwareGenuine Value = 2  // hardware: genuine, certified by its maker
+	HardwareUnsafe  Value = 96 // hardware: genuine, with known weaknesses that policy does not allow
 	HardwareUnknown Value = 97 // hardware: not recognized, certificate chain does not hold
+
+	MemoryEncrypted Value = 2  // runtime-opaque: encrypted, not to be read by the host
+	MemoryVisible   Value = 96 // runtime-opaque: to be read from outside
 )
 
 // Tier gives the tier that a value falls into (AR4SI, 2.3.2).

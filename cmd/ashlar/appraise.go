@@ -25,8 +25,9 @@ const maxEvidenceFile = tpm.MaxBundle
 type appraiseOptions struct {
 	key, nonce, pcrs, eventlog, refvalues, at, challenge string
 	endorsements, ima                                    []string
-	ear, signingKey, issuer                              string
-	json, verbose, affirm                                bool
+	ear, signingKey, issuer, collateral                  string
+	mirrors                                              []string
+	json, verbose, affirm, fetch                         bool
 }
 
 func newAppraiseCmd() *cobra.Command {
@@ -41,7 +42,8 @@ log, the IMA log and the key. What each file is follows from its content. Eviden
 go-attestation, go-tpm-tools, Keylime and immune Guard is read too.
 
 An --endorsement is what you vouch for: the TPM maker's CA certificates, the
-endorsement key, or the attestation key. For eventlog and ima it is a file with the
+endorsement key, or the attestation key; of a TEE, certificates and revocation lists
+of its maker. What lacks of these, --collateral may have. For eventlog and ima it is a file with the
 PCR values recorded at the time, as --pcrs is. A key among the FILEs checks the signature and
 vouches for nothing.
 
@@ -60,6 +62,7 @@ Exit code 0: it holds. 1: it is refused, or cannot be judged, with the reason.
   ashlar appraise tpm-quote quote.msg quote.sig eventlog.bin ima.bin --key ak.pub
   ashlar appraise tpm-quote bundle.json --challenge kept.json --endorsement ek.pub \
       --refvalues good.json --ear result.jwt --signing-key verifier.key
+  ashlar appraise sev-snp report.bin --collateral cache --fetch --nonce 0badc0de --refvalues good.json
   ashlar appraise eventlog eventlog.bin --endorsement quote.json --json`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) < 2 {
@@ -96,6 +99,9 @@ func (o *appraiseOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.ear, "ear", "", "write the signed attestation result to `FILE`, also of a refusal")
 	f.StringVar(&o.signingKey, "signing-key", "", "sign it with the key in `FILE`, made if missing (with FILE.pub beside it)")
 	f.StringVar(&o.issuer, "issuer", verifier.DefaultIssuer, "the verifier's `NAME` in the result")
+	f.StringVar(&o.collateral, "collateral", "", "take what the evidence lacks of its maker's certificates and lists from the cache in `DIR`")
+	f.BoolVar(&o.fetch, "fetch", false, "with --collateral: fetch what it lacks, or what is due")
+	f.StringArrayVar(&o.mirrors, "mirror", nil, "with --fetch: ask another service in a maker's place, as `HOST=URL`; may be given again")
 	f.BoolVar(&o.affirm, "affirm", false, "end with 0 only where trust is affirming: fresh, from a key that is vouched for, as the reference values")
 	f.BoolVar(&o.json, "json", false, "write one JSON object")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "list each measurement, and whether its text is proved or only stated")
@@ -121,6 +127,9 @@ func kindList() string {
 func runAppraise(cmd *cobra.Command, args []string, o *appraiseOptions) error {
 	if (o.ear == "") != (o.signingKey == "") {
 		return fmt.Errorf("--ear and --signing-key go together")
+	}
+	if o.collateral == "" && o.fetch || !o.fetch && len(o.mirrors) > 0 {
+		return fmt.Errorf("--fetch needs --collateral, and --mirror needs --fetch")
 	}
 	kind := verifier.FindKind(args[0])
 	if err := fitting(cmd, kind); err != nil {
@@ -180,6 +189,11 @@ func (o *appraiseOptions) input(cmd *cobra.Command, kind *scheme.Kind, files []s
 	if o.at != "" {
 		if in.Time, err = time.Parse(time.RFC3339, o.at); err != nil {
 			return nil, fmt.Errorf("--at %q is no time: write it like 2026-11-21T12:00:00Z", o.at)
+		}
+	}
+	if o.collateral != "" {
+		if in.Collateral, err = openCollateral(o.collateral, o.fetch, o.mirrors); err != nil {
+			return nil, err
 		}
 	}
 	add := func(list *[]scheme.File, role scheme.Role, names ...string) {

@@ -39,13 +39,8 @@ func (c *Chains) Verify(leaf *x509.Certificate, intermediates, roots []*x509.Cer
 		return fmt.Errorf("the certificate chain has more than %d certificates", MaxChain)
 	}
 	key := chainKey(leaf, intermediates, roots)
-	if c != nil {
-		c.mu.Lock()
-		p, ok := c.known[key]
-		c.mu.Unlock()
-		if ok && !at.Before(p.from) && !at.After(p.to) {
-			return nil
-		}
+	if c.holds(key, at) {
+		return nil
 	}
 	o := x509.VerifyOptions{Intermediates: x509.NewCertPool(), Roots: x509.NewCertPool(),
 		CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
@@ -59,21 +54,51 @@ func (c *Chains) Verify(leaf *x509.Certificate, intermediates, roots []*x509.Cer
 	if err != nil {
 		return fmt.Errorf("the certificate of %s does not lead to a root that is trusted: %w", subjectOf(leaf), err)
 	}
-	if c != nil {
-		c.remember(key, found[0])
-	}
-	return nil
-}
-
-func (c *Chains) remember(key [sha256.Size]byte, chain []*x509.Certificate) {
-	p := period{from: chain[0].NotBefore, to: chain[0].NotAfter}
-	for _, cert := range chain[1:] {
+	p := period{from: found[0][0].NotBefore, to: found[0][0].NotAfter}
+	for _, cert := range found[0][1:] {
 		if cert.NotBefore.After(p.from) {
 			p.from = cert.NotBefore
 		}
 		if cert.NotAfter.Before(p.to) {
 			p.to = cert.NotAfter
 		}
+	}
+	c.remember(key, p)
+	return nil
+}
+
+// CheckList checks that a revocation list is its issuer's, and in force at a time
+// (RFC 5280, 6.3.3). ExpiredError tells an error that only the time is to blame for.
+func (c *Chains) CheckList(l *x509.RevocationList, issuer *x509.Certificate, at time.Time) error {
+	if at.Before(l.ThisUpdate) || at.After(l.NextUpdate) {
+		return fmt.Errorf("the revocation list of %s is in force from %s to %s: fetch the one of today: %w", subjectOf(issuer),
+			l.ThisUpdate.UTC().Format(time.DateOnly), l.NextUpdate.UTC().Format(time.DateOnly),
+			x509.CertificateInvalidError{Cert: issuer, Reason: x509.Expired})
+	}
+	key := chainKey(issuer, []*x509.Certificate{{Raw: l.Raw}})
+	if c.holds(key, at) {
+		return nil
+	}
+	if err := l.CheckSignatureFrom(issuer); err != nil {
+		return fmt.Errorf("the revocation list is not of %s: %w", subjectOf(issuer), err)
+	}
+	c.remember(key, period{from: l.ThisUpdate, to: l.NextUpdate})
+	return nil
+}
+
+func (c *Chains) holds(key [sha256.Size]byte, at time.Time) bool {
+	if c == nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p, ok := c.known[key]
+	return ok && !at.Before(p.from) && !at.After(p.to)
+}
+
+func (c *Chains) remember(key [sha256.Size]byte, p period) {
+	if c == nil {
+		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -87,3 +87,34 @@ func TestChains(t *testing.T) {
 		t.Error("a chain that is too long was followed")
 	}
 }
+
+// TestCheckList wants a list to be its issuer's and in force, with a memory and
+// without.
+func TestCheckList(t *testing.T) {
+	now, day := time.Now(), 24*time.Hour
+	root, other := issue(t, "root", true, now.Add(-day), now.Add(10*day), nil), issue(t, "root", true, now.Add(-day), now.Add(10*day), nil)
+	root.cert.KeyUsage, root.cert.SubjectKeyId = x509.KeyUsageCRLSign, []byte{1}
+	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: now, NextUpdate: now.Add(day)}, root.cert, root.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := x509.ParseRevocationList(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []*Chains{nil, NewChains(4)} {
+		for range 2 {
+			if err := c.CheckList(l, root.cert, now.Add(time.Hour)); err != nil {
+				t.Error(err)
+			}
+			if err := c.CheckList(l, other.cert, now.Add(time.Hour)); err == nil || ExpiredError(err) {
+				t.Errorf("of another issuer: %v", err)
+			}
+			for _, at := range []time.Time{now.Add(-time.Hour), now.Add(25 * time.Hour)} {
+				if err := c.CheckList(l, root.cert, at); !ExpiredError(err) {
+					t.Errorf("at another time: %v", err)
+				}
+			}
+		}
+	}
+}

@@ -31,6 +31,9 @@ const (
 	ReasonLifecycle Reason = "life-cycle"
 	// ReasonBinding: two parts of the Evidence do not belong together.
 	ReasonBinding Reason = "binding"
+	// ReasonMigration goes with Valid: something that was not appraised can move
+	// the guest elsewhere.
+	ReasonMigration Reason = "migration-agent"
 	// ReasonReference: a value is none of the reference values.
 	ReasonReference Reason = "not-in-reference"
 )
