@@ -7,13 +7,14 @@ import (
 	"github.com/ashlar-cloud/ashlar/verifier/scheme/cca"
 	"github.com/ashlar-cloud/ashlar/verifier/scheme/nitro"
 	"github.com/ashlar-cloud/ashlar/verifier/scheme/psa"
+	"github.com/ashlar-cloud/ashlar/verifier/scheme/sev"
 	"github.com/ashlar-cloud/ashlar/verifier/scheme/sevsnp"
 	"github.com/ashlar-cloud/ashlar/verifier/scheme/tpm"
 )
 
 // Kinds lists every kind of Evidence that is appraised here.
 func Kinds() []scheme.Kind {
-	return slices.Concat(tpm.Kinds(), nitro.Kinds(), cca.Kinds(), psa.Kinds(), sevsnp.Kinds())
+	return slices.Concat(tpm.Kinds(), nitro.Kinds(), cca.Kinds(), psa.Kinds(), sevsnp.Kinds(), sev.Kinds())
 }
 
 // FindKind gives the kind of a name, nil if there is none.
