@@ -50,6 +50,7 @@ var lattice = []line{
 	{1, "tpm/internal/crypt", []string{"tpm2", "internal/entropy", "filippo.io/"}},
 	{1, "measurement/eventlog", []string{"tpm2"}},
 	{1, "measurement/ima", []string{"tpm2"}},
+	{2, "measurement/predict/sevlaunch", nil},
 	{2, "tpm/internal/pcr", with("tpm2", "tpm/internal/crypt")},
 	{2, "tpm/internal/nv", with("tpm2", "tpm/internal/crypt")},
 	{2, "tpm/internal/object", with("tpm2", "tpm/internal/crypt")},

@@ -97,7 +97,7 @@ with the reason on standard error, and 2 where it was misused.`,
 // verbs lists the verbs, one file each.
 func verbs() []*cobra.Command {
 	return []*cobra.Command{
-		newAppraiseCmd(), newCollateralCmd(), newDemoCmd(), newEventlogCmd(), newEvidenceCmd(), newIMACmd(),
+		newAppraiseCmd(), newCollateralCmd(), newDemoCmd(), newEventlogCmd(), newEvidenceCmd(), newIMACmd(), newPredictCmd(),
 		newRefvaluesCmd(), newSecretCmd(), newTPMCmd(), newVersionCmd(),
 	}
 }
