@@ -27,6 +27,7 @@ type appraisal struct {
 	*scheme.Result
 	in         *scheme.Input
 	rep        *Report
+	agent      *Report // of the guest's migration agent, if given
 	path       *path
 	line       string              // product line of the chain
 	vouched    []*x509.Certificate // certificates of the endorsements
@@ -70,11 +71,11 @@ func Appraise(in *scheme.Input) *scheme.Result {
 	if g.raw == nil {
 		return scheme.Malformed("evidence", errors.New("there is no report among the files"))
 	}
-	rep, err := ParseReport(g.raw)
+	rep, agent, err := parseReports(g.raw)
 	if err != nil {
 		return scheme.Malformed("report", err)
 	}
-	a := &appraisal{Result: scheme.NewResult(), in: in, rep: rep, vouched: own.certs,
+	a := &appraisal{Result: scheme.NewResult(), in: in, rep: rep, agent: agent, vouched: own.certs,
 		certs: append(g.certs, own.certs...), crls: append(own.crls, g.crls...)}
 	if g.container != "" {
 		a.Facts["container"] = g.container
@@ -83,6 +84,7 @@ func Appraise(in *scheme.Input) *scheme.Result {
 	if a.checkKey() {
 		a.checkPolicy()
 		a.checkTCB()
+		a.checkAgent()
 		a.compare()
 	}
 	a.Finish(rats.Hardware, rats.InstanceIdentity, rats.Configuration, rats.Executables)
@@ -217,16 +219,6 @@ func (a *appraisal) checkPolicy() {
 	}
 }
 
-// withAgent tells whether a migration agent is associated with the guest.
-func (a *appraisal) withAgent() bool {
-	for _, b := range a.rep.ReportIDMA {
-		if b != 0xff {
-			return true
-		}
-	}
-	return false
-}
-
 // checkTCB holds the report's TCBs against each other.
 func (a *appraisal) checkTCB() {
 	r, turin := a.rep, a.path.turin
@@ -248,20 +240,20 @@ func (a *appraisal) checkTCB() {
 
 // compare holds the facts against the reference values.
 func (a *appraisal) compare() {
-	named := false
+	named := !a.withAgent()
 	if a.in.References != nil {
 		v, err := scheme.ParseValues(a.in.References.Data, KindName)
 		if err != nil {
 			a.Break(scheme.ReasonMalformed, "reference values", err)
 			return
 		}
-		_, named = v.OneOf["report_id_ma"]
+		named = named || len(v.OneOf["report_id_ma"]) > 0 || a.Facts["agent_measurement"] != nil && len(v.OneOf["agent_measurement"]) > 0
 		a.Compare(v, categoryOf)
 	}
-	if a.withAgent() && !named {
+	if !named {
 		a.Warn(scheme.ReasonMigration, rats.Configuration, rats.ConfigUnsupported, rats.Claim{Name: "migration agent",
 			Found: fmt.Sprintf("%x", a.rep.ReportIDMA),
-			Why:   "a migration agent can move this guest elsewhere: appraise the agent's own report, and name its report_id as report_id_ma in the reference values"})
+			Why:   "a migration agent can move this guest elsewhere: give the agent's report beside the guest's, and its agent_measurement in the reference values"})
 		return
 	}
 	if uint64(a.rep.Policy)&^policyKnown == 0 {

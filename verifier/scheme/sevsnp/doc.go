@@ -9,6 +9,9 @@
 // be the report's. Only then are the report's fields believed, and compared with
 // the nonce and the reference values.
 //
+// A guest may have a migration agent, a guest of the same chip that may move it.
+// Its report, given beside the guest's, is appraised with it (agent.go).
+//
 // A report comes alone or with certificates behind it, as the kernel, go-sev-guest,
 // snpguest, Trustee and Azure write them (forms.go). What lacks comes from the
 // collateral cache.

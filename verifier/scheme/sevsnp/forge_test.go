@@ -94,7 +94,7 @@ func TestCut(t *testing.T) {
 		}
 	}
 	in.Files = []scheme.File{file(good), file(good)}
-	wantRefused(t, appraise(t, in), scheme.ReasonMalformed, "second report")
+	wantRefused(t, appraise(t, in), scheme.ReasonMalformed, "two reports")
 	in.Files = []scheme.File{file(s.leaf.Raw)}
 	wantRefused(t, appraise(t, in), scheme.ReasonMalformed, "no report")
 }
@@ -187,7 +187,7 @@ func TestNotAffirmed(t *testing.T) {
 	}{
 		"debug": {func(s *soft, in *scheme.Input) { s.raw[0xa] |= 8 }, scheme.ReasonDebug, rats.TierContraindicated, "read and change its memory"},
 		"migration agent": {func(s *soft, in *scheme.Input) { s.raw[0x160] = 0 }, scheme.ReasonMigration, rats.TierContraindicated,
-			"name its report_id"},
+			"give the agent's report"},
 		"no nonce":        {func(s *soft, in *scheme.Input) { in.HasNonce = false }, "", rats.TierNone, "old one"},
 		"no list":         {func(s *soft, in *scheme.Input) { in.Endorsements = in.Endorsements[:1] }, "", rats.TierNone, "no revocation list"},
 		"old list":        {func(s *soft, in *scheme.Input) { in.Endorsements[1] = file(s.crl(now.AddDate(-2, 0, 0))) }, "", rats.TierNone, "fetch the one of today"},

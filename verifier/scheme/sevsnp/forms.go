@@ -23,12 +23,13 @@ const (
 	responseHdr = 32 // bytes before the report in the kernel's answer (MSG_REPORT_RSP)
 )
 
-// given is what files hold: a report, certificates and revocation lists.
+// given is what files hold: a report, or two (see agent.go), certificates and
+// revocation lists.
 type given struct {
-	raw       []byte // of the report
+	raw       [][]byte // of reports
 	certs     []*x509.Certificate
 	crls      []*x509.RevocationList
-	container string // what the report came in, if not as it is
+	container string // what the first report came in, if not as it is
 }
 
 // add reads one file, whose form follows from its content.
@@ -85,10 +86,13 @@ func decodeText(b []byte) []byte {
 }
 
 func (g *given) setReport(b []byte, container string) error {
-	if g.raw != nil {
-		return errors.New("it is a second report: give one")
+	switch len(g.raw) {
+	case 0:
+		g.container = container
+	case 2:
+		return errors.New("it is a third report: give that of the guest, and at most that of its migration agent")
 	}
-	g.raw, g.container = b, container
+	g.raw = append(g.raw, b)
 	return nil
 }
 
