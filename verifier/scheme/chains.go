@@ -20,6 +20,7 @@ type Chains struct {
 	mu    sync.Mutex
 	most  int
 	known map[[sha256.Size]byte]period
+	certs map[[sha256.Size]byte]*x509.Certificate
 }
 
 // period is the time in which each certificate of a chain is good.
@@ -28,7 +29,42 @@ type period struct{ from, to time.Time }
 // NewChains gives a memory of at most most chains; when it is full, one is
 // forgotten for each that comes.
 func NewChains(most int) *Chains {
-	return &Chains{most: max(most, 1), known: map[[sha256.Size]byte]period{}}
+	return &Chains{most: max(most, 1), known: map[[sha256.Size]byte]period{}, certs: map[[sha256.Size]byte]*x509.Certificate{}}
+}
+
+// Parse decodes a certificate, or gives what it was decoded to before, which
+// nobody changes: that of a maker's RSA key costs a tenth of a signature.
+func (c *Chains) Parse(der []byte) (*x509.Certificate, error) {
+	if c == nil {
+		return x509.ParseCertificate(der)
+	}
+	key := sha256.Sum256(der)
+	c.mu.Lock()
+	cert := c.certs[key]
+	c.mu.Unlock()
+	if cert != nil {
+		return cert, nil
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	forget(c.certs, c.most)
+	c.certs[key] = cert
+	return cert, nil
+}
+
+// forget makes room in a map for one more of at most most entries.
+func forget[V any](m map[[sha256.Size]byte]V, most int) {
+	if len(m) < most {
+		return
+	}
+	for k := range m {
+		delete(m, k)
+		return
+	}
 }
 
 // Verify checks that a leaf leads by intermediates to one of the roots, each
@@ -102,12 +138,7 @@ func (c *Chains) remember(key [sha256.Size]byte, p period) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.known) >= c.most {
-		for k := range c.known {
-			delete(c.known, k)
-			break
-		}
-	}
+	forget(c.known, c.most)
 	c.known[key] = p
 }
 

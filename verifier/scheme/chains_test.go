@@ -118,3 +118,25 @@ func TestCheckList(t *testing.T) {
 		}
 	}
 }
+
+// TestParse wants a certificate decoded once, and what is not one refused.
+func TestParse(t *testing.T) {
+	cert := issue(t, "root", true, time.Now(), time.Now().Add(time.Hour), nil).cert
+	for _, c := range []*Chains{nil, NewChains(1)} {
+		first, err := c.Parse(cert.Raw)
+		if err != nil || !first.Equal(cert) {
+			t.Fatal(err)
+		}
+		again, err := c.Parse(cert.Raw)
+		if err != nil || c != nil && again != first {
+			t.Errorf("decoded again: %v", err)
+		}
+		if _, err := c.Parse([]byte("x")); err == nil {
+			t.Error("rubbish is a certificate")
+		}
+		other := issue(t, "other", true, time.Now(), time.Now().Add(time.Hour), nil).cert
+		if got, err := c.Parse(other.Raw); err != nil || !got.Equal(other) || c != nil && len(c.certs) != 1 {
+			t.Errorf("the second: %v", err)
+		}
+	}
+}

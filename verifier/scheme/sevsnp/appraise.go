@@ -57,7 +57,7 @@ func CheckOwn(in *scheme.Input) error {
 // Appraise examines a report: Files has it, and certificates; Endorsements has
 // certificates and revocation lists, of which roots are vouched for.
 func Appraise(in *scheme.Input) *scheme.Result {
-	var g, own given
+	g, own := given{chains: in.Chains}, given{chains: in.Chains}
 	for _, f := range in.Files {
 		if err := g.add(f); err != nil {
 			return scheme.Malformed("evidence", err)

@@ -26,6 +26,7 @@ const (
 // given is what files hold: a report, or two (see agent.go), certificates and
 // revocation lists.
 type given struct {
+	chains    *scheme.Chains
 	raw       [][]byte // of reports
 	certs     []*x509.Certificate
 	crls      []*x509.RevocationList
@@ -182,7 +183,7 @@ func mark(b []bool) {
 
 // der reads one certificate or revocation list.
 func (g *given) der(b []byte) error {
-	c, err := x509.ParseCertificate(b)
+	c, err := g.chains.Parse(b)
 	if err == nil {
 		g.certs = append(g.certs, c)
 		return nil
