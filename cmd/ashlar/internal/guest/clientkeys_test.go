@@ -2,6 +2,7 @@ package guest
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -21,7 +22,7 @@ type box struct {
 	tpm    *tpmProcess
 	qemu   *exec.Cmd
 	exited chan struct{}
-	line   *channel
+	line   *Line
 	qmp    net.Conn
 	events *bufio.Scanner
 }
@@ -58,7 +59,7 @@ func startBox(t *testing.T, host Host, kernel, initrd, program, state string, mo
 		_ = b.qemu.Wait()
 		close(b.exited)
 	}()
-	b.line = newChannel(b.dial("line"))
+	b.line = NewLine(b.dial("line"))
 	b.qmp = b.dial("qmp")
 	b.events = bufio.NewScanner(b.qmp)
 	b.ask("qmp_capabilities", nil)
@@ -137,10 +138,9 @@ func (b *box) await(command, want string) {
 // ready waits until the guest has booted.
 func (b *box) ready() {
 	b.t.Helper()
-	if err := b.line.conn.SetReadDeadline(time.Now().Add(3 * time.Minute)); err != nil {
-		b.t.Fatal(err)
-	}
-	if err := b.line.greeting(); err != nil {
+	ctx, cancel := context.WithTimeout(b.t.Context(), 3*time.Minute)
+	defer cancel()
+	if err := b.line.Ready(ctx); err != nil {
 		b.fatal("the guest does not boot: %v", err)
 	}
 }
@@ -148,7 +148,9 @@ func (b *box) ready() {
 // run has the guest run a command, which must succeed.
 func (b *box) run(command string) {
 	b.t.Helper()
-	status, out, err := b.line.request("run "+command, nil, time.Now().Add(3*time.Minute))
+	ctx, cancel := context.WithTimeout(b.t.Context(), 3*time.Minute)
+	defer cancel()
+	status, out, err := b.line.Run(ctx, command)
 	if err != nil || status != 0 {
 		b.fatal("%s: %d, %v\n%s", command, status, err, out)
 	}
@@ -251,8 +253,8 @@ func TestClientKeysInGuest(t *testing.T) {
 		b := startBox(t, host, kernel.Image, initrd, program, state)
 		b.ready()
 		t.Logf("booted, at %v", time.Since(start).Round(100*time.Millisecond))
-		if status, _, err := b.line.request("put /run/all.sh", []byte(allClients), time.Now().Add(time.Minute)); err != nil || status != 0 {
-			b.fatal("%d, %v", status, err)
+		if err := b.line.Put(t.Context(), "/run/all.sh", []byte(allClients)); err != nil {
+			b.fatal("%v", err)
 		}
 		b.run("ln -s /proc/self/fd /dev/fd; mkdir /run/keys; [ ! -e /kept ] || tar xzf /kept -C /run; tpm2_pcrextend 16:sha256=" + strings.Repeat("01", 32))
 		return b
@@ -260,9 +262,9 @@ func TestClientKeysInGuest(t *testing.T) {
 	b := boot(debian, first)
 	b.clients("make", "on Debian's swtpm")
 	b.run("tar czf /run/kept -C /run keys")
-	status, kept, err := b.line.request("get /run/kept", nil, time.Now().Add(2*time.Minute))
-	if err != nil || status != 0 {
-		b.fatal("%d, %v", status, err)
+	kept, err := b.line.Get(t.Context(), "/run/kept")
+	if err != nil {
+		b.fatal("%v", err)
 	}
 	t.Logf("the guest keeps %d KB, at %v", len(kept)>>10, time.Since(start).Round(100*time.Millisecond))
 	appendRoot(t, initrd, "kept", kept)
