@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strings"
+	"syscall"
 
 	"github.com/ashlar-cloud/ashlar/swtpm"
 )
@@ -140,10 +141,19 @@ func secretKey(shown []byte) (*swtpm.Key, error) {
 	if err != nil {
 		return nil, err
 	}
+	fd, err := syscall.Dup(int(r.Fd())) // ReadKey closes what it reads
+	r.Close()
+	if err != nil {
+		w.Close()
+		return nil, err
+	}
+	written := make(chan struct{})
 	go func() {
+		defer close(written)
 		_, _ = w.Write(secret[:n])
 		w.Close()
 	}()
-	defer r.Close()
-	return swtpm.ReadKey(fmt.Sprintf("pwdfd=%d,mode=aes-256-cbc", r.Fd()))
+	key, err := swtpm.ReadKey(fmt.Sprintf("pwdfd=%d,mode=aes-256-cbc", fd))
+	<-written
+	return key, err
 }
