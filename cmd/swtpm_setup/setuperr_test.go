@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ashlar-cloud/ashlar/tpm2"
 )
@@ -187,9 +188,9 @@ func TestSetupInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = holder.Process.Kill(); _ = holder.Wait() }()
-	for !exists(filepath.Join(dir, "tpm2-00.permall")) { // it has the lock then
-		if holder.ProcessState != nil {
-			t.Fatal("swtpm has ended")
+	for end := time.Now().Add(20 * time.Second); !exists(filepath.Join(dir, "tpm2-00.permall")); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) { // it has the lock when the file is there
+			t.Fatal("swtpm does not start")
 		}
 	}
 	for _, how := range []string{"--overwrite", "--reconfigure"} {
