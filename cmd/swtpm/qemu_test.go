@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"testing"
 	"time"
@@ -119,7 +120,7 @@ func TestQEMU(t *testing.T) {
 	for _, device := range []string{"tpm-tis", "tpm-crb"} {
 		t.Run(device, func(t *testing.T) {
 			source, target := shortDir(t), shortDir(t)
-			moveGuest(t, startGuest(t, source, device), source, target, device)
+			moveGuest(t, startGuest(t, source, device, firmwareLog(source)...), source, target, device)
 		})
 	}
 }
@@ -129,14 +130,28 @@ func TestQEMUFromDebian(t *testing.T) {
 	const debian = "/usr/bin/swtpm"
 	needTools(t, "qemu-system-x86_64", debian)
 	source, target := shortDir(t), shortDir(t)
-	moveGuest(t, startGuestOn(t, exec.Command(debian, guestTPM(source)...), source, "tpm-crb"), source, target, "tpm-crb")
+	g := startGuestOn(t, exec.Command(debian, guestTPM(source)...), source, "tpm-crb", firmwareLog(source)...)
+	moveGuest(t, g, source, target, "tpm-crb")
+}
+
+// firmwareLog is the arguments of a QEMU whose firmware tells what it does.
+func firmwareLog(dir string) []string {
+	return []string{"-chardev", "file,id=log,path=" + join(dir, "firmware"), "-device", "isa-debugcon,iobase=0x402,chardev=log"}
 }
 
 // moveGuest moves a guest whose files are in source to our swtpm, and finds there
 // what the firmware measured.
 func moveGuest(t *testing.T, g *guest, source, target, device string) {
 	t.Helper()
-	time.Sleep(4 * time.Second) // the firmware measures
+	for end := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		log, err := os.ReadFile(join(source, "firmware"))
+		if err == nil && bytes.Contains(log, []byte("No bootable device")) { // it has measured
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the firmware does not come to its end: %s", log)
+		}
+	}
 	g.ask("migrate", map[string]string{"uri": "exec:cat > " + join(source, "guest")})
 	g.await("query-migrate", "completed")
 	g.quit()
