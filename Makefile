@@ -1,6 +1,7 @@
 # make demo   boot a real VM on our TPM, appraise it, release its secret
 # make test   every test, with what it needs installed first
 # make test-libvirt   libvirt's life cycle on our swtpm, as root; SWTPM=debian for Debian's
+# make test-deb   the packages' tests on a Debian of their own, from its archive
 # make bench  our swtpm beside Debian's, in one run
 # make differential   N commands on ours and on Debian's swtpm, from SEED
 # make conformance    the tests of canonical/go-tpm2 on ours and on Debian's
@@ -24,9 +25,9 @@ TEST_PACKAGES := swtpm swtpm-tools tpm2-tools libtss2-tcti-swtpm0 libtss2-tcti-m
 	qemu-system-x86 qemu-utils ovmf busybox-static openssl xxd cpio \
 	tpm2-abrmd libtss2-tcti-tabrmd0 dbus-daemon tss2 tpm2-openssl \
 	libtpm2-pkcs11-1 libtpm2-pkcs11-tools opensc softhsm2 clevis-tpm2 clevis-luks cryptsetup-bin systemd \
-	apparmor checkpolicy
+	apparmor checkpolicy buildah lintian man-db
 
-.PHONY: all build deb demo test test-libvirt bench differential conformance fuzz forgeries lint clean go-version
+.PHONY: all build deb demo test test-deb bench differential conformance fuzz forgeries test-libvirt lint clean go-version
 all: build
 
 go-version:
@@ -62,6 +63,14 @@ test-libvirt: build
 	@packaging/need $(LIBVIRT_PACKAGES)
 	$(GO) test -v -count=1 -timeout 60m $(if $(filter-out 0,$(shell id -u)),-exec 'sudo -E') -run '$(RUN)' \
 		./cmd/ashlar/internal/libvirt -libvirt $(abspath bin) $(if $(filter debian,$(SWTPM)),-libvirt.debian)
+
+# A path without a mount below it: what makes the Debian may mount there.
+DEB_SUITE ?= bookworm
+test-deb: go-version
+	@packaging/need mmdebstrap lintian
+	dir=$$(mktemp -d) && trap 'rm -rf --one-file-system "$$dir"' EXIT && \
+	mmdebstrap --quiet --variant=apt --include=swtpm,swtpm-tools,man-db,adduser $(DEB_SUITE) "$$dir/root" && \
+	ASHLAR_DEB_ROOT="$$dir/root" $(GO) test -v -count=1 ./packaging/deb
 
 bench: build
 	@packaging/need swtpm
