@@ -12,6 +12,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // names are the six programs.
@@ -102,6 +105,7 @@ func TestSwitch(t *testing.T) {
 	m.write("/etc/swtpm-localca.conf", own, 0o644)
 	theirGuest := m.start("/var/lib/theirs")
 
+	unwatch := m.watch("swtpm")
 	m.apt(variant(t, deb, "0.0.1", nil))
 	m.wantOurs()
 	ourGuest := m.start("/var/lib/ours")
@@ -111,6 +115,9 @@ func TestSwitch(t *testing.T) {
 	theirGuest.works()
 
 	m.apt(deb)
+	if missed := unwatch(); missed > 0 {
+		t.Errorf("%d times there was no swtpm to start a guest with", missed)
+	}
 	m.wantOurs()
 	base, _, _ := strings.Cut(version, "+")
 	m.wantPages(base)
@@ -165,6 +172,32 @@ func TestSwitch(t *testing.T) {
 	if out, err := m.run("dpkg", "--verify", "swtpm", "swtpm-tools"); err != nil || !regexp.MustCompile(`^\S+ c /etc/swtpm-localca.conf\n$`).MatchString(out) {
 		t.Errorf("dpkg --verify of Debian's packages: %v\n%s", err, out)
 	}
+}
+
+// watch looks for a program all the time, until it is asked how often it was not there.
+func (m *machine) watch(name string) func() int {
+	m.t.Helper()
+	bin, err := os.Open(m.at("/usr/bin")) // for other threads, which do not see the machine
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	stop, missed := make(chan bool), make(chan int)
+	go func() {
+		defer bin.Close()
+		n := 0
+		for {
+			select {
+			case <-stop:
+				missed <- n
+				return
+			case <-time.After(time.Millisecond / 2):
+				if unix.Faccessat(int(bin.Fd()), name, unix.X_OK, 0) != nil {
+					n++
+				}
+			}
+		}
+	}()
+	return func() int { close(stop); return <-missed }
 }
 
 func add(t *testing.T, path, text string) {
