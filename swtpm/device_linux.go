@@ -70,7 +70,8 @@ func (d *device) patience() *unix.Timespec {
 	return &left
 }
 
-// Write writes all of p.
+// Write writes all of p, but for an answer that came too late: the kernel's proxy
+// takes none for a command that it has given up, and gives another one next.
 func (d *device) Write(p []byte) (int, error) {
 	done := 0
 	for done < len(p) {
@@ -79,6 +80,8 @@ func (d *device) Write(p []byte) (int, error) {
 		case nil:
 			done += n
 		case unix.EINTR:
+		case unix.EIO:
+			return len(p), nil // where nobody is there any more, Read finds it out
 		case unix.EAGAIN:
 			_, _ = unix.Ppoll([]unix.PollFd{{Fd: int32(d.fd), Events: unix.POLLOUT}}, nil, nil)
 		default:
