@@ -14,6 +14,7 @@ func TestPoliciesParse(t *testing.T) {
 	}{
 		{"/sbin/apparmor_parser", "apparmor", []string{"--skip-kernel-load", "--skip-cache", "../../packaging/apparmor/usr.bin.swtpm"}},
 		{"/usr/bin/checkmodule", "checkpolicy", []string{"-M", "-m", "-o", join(t.TempDir(), "ashlar_swtpm.mod"), "../../packaging/selinux/ashlar_swtpm.te"}},
+		{"/usr/bin/checkmodule", "checkpolicy", []string{"-M", "-m", "-o", join(t.TempDir(), "ashlar_svirt.mod"), "../../packaging/selinux/ashlar_svirt.te"}},
 	} {
 		t.Run(c.from, func(t *testing.T) {
 			if _, err := exec.LookPath(c.tool); err != nil {
