@@ -55,6 +55,10 @@ func TestMigrateShared(t *testing.T) {
 			d.host.virsh("start", d.Name, "--paused")
 			d.host.virsh("destroy", d.Name)
 			startToMove(t, d)
+			if *debian { // its swtpm cannot hand the lock over
+				wantSaid(t, d.host.refused(migration(hosts[1])...), "the running swtpm does not support migration with shared storage")
+				return
+			}
 			move(t, d, hosts[1])
 			move(t, d, hosts[0], "--p2p")
 			before := d.look()
