@@ -63,7 +63,7 @@ LIBVIRT_PACKAGES := libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-u
 RUN ?= .
 test-libvirt: build
 	@packaging/need $(LIBVIRT_PACKAGES)
-	$(GO) test -v -count=1 -timeout 60m $(if $(filter-out 0,$(shell id -u)),-exec 'sudo -E') -run '$(RUN)' \
+	$(GO) test -v -count=1 -timeout 120m $(if $(filter-out 0,$(shell id -u)),-exec 'sudo -E') -run '$(RUN)' \
 		./cmd/ashlar/internal/libvirt -libvirt $(abspath bin) $(if $(filter debian,$(SWTPM)),-libvirt.debian)
 
 # A path without a mount below it: what makes the Debian may mount there.
