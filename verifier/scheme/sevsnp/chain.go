@@ -74,6 +74,7 @@ func (a *appraisal) findLeaf() {
 			why = fmt.Errorf("the certificate for %.80q is not usable: %w", c.Subject.CommonName, err)
 			continue
 		case e.vlek != wantVLEK:
+			why = fmt.Errorf("the report says that it is signed with a %s, and the certificate is for another kind of key", signerName(a.rep.signer()))
 			continue
 		}
 		p := &path{leaf: c, endorsement: e}

@@ -158,6 +158,11 @@ func TestForgeries(t *testing.T) {
 			in.Files[0] = file(s.report())
 		},
 			scheme.ReasonSignature, "not signed"},
+		"signed with a VLEK": {func(s *soft, in *scheme.Input) {
+			s.raw[0x48] = signerVLEK << keySignerAt
+			in.Files[0] = file(s.report())
+		},
+			scheme.ReasonCertificate, "another kind of key"},
 		"algorithm": {func(s *soft, in *scheme.Input) { s.raw[0x34] = 2; in.Files[0] = file(s.report()) }, scheme.ReasonAlgorithm, "algorithm is 2"},
 		"version":   {func(s *soft, in *scheme.Input) { s.raw[0] = 6; in.Files[0] = file(s.report()) }, scheme.ReasonMalformed, "version 6"},
 		"measurement": {func(s *soft, in *scheme.Input) { s.raw[0x90]++; in.Files[0] = file(s.report()) },
