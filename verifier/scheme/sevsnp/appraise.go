@@ -29,11 +29,12 @@ type appraisal struct {
 	rep        *Report
 	agent      *Report // of the guest's migration agent, if given
 	path       *path
-	line       string              // product line of the chain
-	vouched    []*x509.Certificate // certificates of the endorsements
-	certs      []*x509.Certificate // all
-	crls       []*x509.RevocationList
-	collateral []error // what could not be had
+	line       string                 // product line of the chain
+	vouched    []*x509.Certificate    // certificates of the endorsements
+	certs      []*x509.Certificate    // all
+	crls       []*x509.RevocationList // of the caller
+	hostCRLs   []*x509.RevocationList // of the evidence
+	collateral []error                // what could not be had
 }
 
 // CheckOwn says which endorsement or reference value cannot be read.
@@ -76,7 +77,7 @@ func Appraise(in *scheme.Input) *scheme.Result {
 		return scheme.Malformed("report", err)
 	}
 	a := &appraisal{Result: scheme.NewResult(), in: in, rep: rep, agent: agent, vouched: own.certs,
-		certs: append(g.certs, own.certs...), crls: append(own.crls, g.crls...)}
+		certs: append(g.certs, own.certs...), crls: own.crls, hostCRLs: g.crls}
 	if g.container != "" {
 		a.Facts["container"] = g.container
 	}

@@ -242,13 +242,16 @@ func (a *appraisal) withCollateral(why string) string {
 	return why
 }
 
-// checkRevocation looks for the intermediate in the root's revocation list, and
-// tells whether a list that is in force does not have it. AMD revokes no VCEK: a
-// chip's keys end with their TCB.
+// checkRevocation looks for the intermediate in the root's revocation lists, and
+// tells whether one that is in force, from the caller or the collateral, does not
+// have it. A list that came with the evidence can only refuse: the host may have
+// kept an old one, which is in force for a year. AMD revokes no VCEK: a chip's keys
+// end with their TCB.
 func (a *appraisal) checkRevocation() bool {
 	const name = "revocation"
-	why := "no revocation list of AMD's is at hand: give it as an endorsement, or a collateral cache"
-	for _, l := range a.revocationLists() {
+	why, good := "no revocation list of AMD's is at hand: give it as an endorsement, or a collateral cache", ""
+	trusted := a.revocationLists()
+	for i, l := range append(trusted[:len(trusted):len(trusted)], a.hostCRLs...) {
 		if !bytes.Equal(l.RawIssuer, a.path.root.RawSubject) {
 			continue
 		}
@@ -263,14 +266,19 @@ func (a *appraisal) checkRevocation() bool {
 				return false
 			}
 		}
-		a.Hold(name, fmt.Sprintf("not in AMD's list of %s", l.ThisUpdate.UTC().Format(time.DateOnly)))
-		return true
+		if i < len(trusted) {
+			good = fmt.Sprintf("not in AMD's list of %s", l.ThisUpdate.UTC().Format(time.DateOnly))
+		}
 	}
-	a.Leave("", name, a.withCollateral(why))
-	return false
+	if good == "" {
+		a.Leave("", name, a.withCollateral(why))
+		return false
+	}
+	a.Hold(name, good)
+	return true
 }
 
-// revocationLists are those given, else that of the collateral.
+// revocationLists are those of the caller, else that of the collateral.
 func (a *appraisal) revocationLists() []*x509.RevocationList {
 	if _, known := productOf(a.line); len(a.crls) > 0 || a.in.Collateral == nil || !known {
 		return a.crls

@@ -135,6 +135,15 @@ func TestForgeries(t *testing.T) {
 			s.revoked = []x509.RevocationListEntry{{SerialNumber: s.ask.SerialNumber, RevocationTime: now.AddDate(0, 0, -5)}}
 			in.Endorsements[1] = file(s.crl(now.AddDate(0, 0, -3)))
 		}, scheme.ReasonRevoked, "revoked SEV-Milan on 2026-10-27"},
+		"revoked, says the host": {func(s *soft, in *scheme.Input) {
+			s.revoked = []x509.RevocationListEntry{{SerialNumber: s.ask.SerialNumber, RevocationTime: now.AddDate(0, 0, -5)}}
+			in.Files = append(in.Files, file(s.crl(now.AddDate(0, 0, -3))))
+		}, scheme.ReasonRevoked, "revoked SEV-Milan"},
+		"revoked, and the host has an old list": {func(s *soft, in *scheme.Input) {
+			in.Files = append(in.Files, file(s.crl(now.AddDate(0, 0, -100))))
+			s.revoked = []x509.RevocationListEntry{{SerialNumber: s.ask.SerialNumber, RevocationTime: now.AddDate(0, 0, -5)}}
+			in.Endorsements[1] = file(s.crl(now.AddDate(0, 0, -3)))
+		}, scheme.ReasonRevoked, "revoked SEV-Milan"},
 		"other chip": {func(s *soft, in *scheme.Input) { s.raw[0x1a0] ^= 1; in.Files[0] = file(s.report()) },
 			scheme.ReasonCertificate, "another chip"},
 		"other TCB": {func(s *soft, in *scheme.Input) {
@@ -202,8 +211,11 @@ func TestNotAffirmed(t *testing.T) {
 		"debug": {func(s *soft, in *scheme.Input) { s.raw[0xa] |= 8 }, scheme.ReasonDebug, rats.TierContraindicated, "read and change its memory"},
 		"migration agent": {func(s *soft, in *scheme.Input) { s.raw[0x160] = 0 }, scheme.ReasonMigration, rats.TierContraindicated,
 			"give the agent's report"},
-		"no nonce":        {func(s *soft, in *scheme.Input) { in.HasNonce = false }, "", rats.TierNone, "old one"},
-		"no list":         {func(s *soft, in *scheme.Input) { in.Endorsements = in.Endorsements[:1] }, "", rats.TierNone, "no revocation list"},
+		"no nonce": {func(s *soft, in *scheme.Input) { in.HasNonce = false }, "", rats.TierNone, "old one"},
+		"no list":  {func(s *soft, in *scheme.Input) { in.Endorsements = in.Endorsements[:1] }, "", rats.TierNone, "no revocation list"},
+		"the host's list": {func(s *soft, in *scheme.Input) {
+			in.Files, in.Endorsements = append(in.Files, in.Endorsements[1]), in.Endorsements[:1]
+		}, "", rats.TierNone, "no revocation list"},
 		"old list":        {func(s *soft, in *scheme.Input) { in.Endorsements[1] = file(s.crl(now.AddDate(-2, 0, 0))) }, "", rats.TierNone, "fetch the one of today"},
 		"no references":   {func(s *soft, in *scheme.Input) { in.References = nil }, "", rats.TierNone, "no reference values"},
 		"host's report":   {func(s *soft, in *scheme.Input) { binary.LittleEndian.PutUint32(s.raw[0x30:], hostVMPL) }, "", rats.TierNone, "the host asked"},
