@@ -273,8 +273,10 @@ var damages = map[string]damage{
 		"the state is bound to another instance by a migration: give it to that one"},
 	"volatile-other-instance": {"volatile", inSections(func(e *blob.Envelope) { e.Instance[0] ^= 1 }),
 		errNotTogether.Error()},
-	"volatile-other-moment": {"volatile", inSections(func(e *blob.Envelope) { e.Find(0x0300).Data = bytes.Repeat([]byte{1}, 16) }),
-		ErrNotAPair.Error()},
+	"volatile-other-moment": {"volatile", inSections(func(e *blob.Envelope) {
+		s := e.Find(0x0300)
+		s.Data = bytes.Repeat([]byte{1}, len(s.Data))
+	}), ErrNotAPair.Error()},
 	"volatile-cut": {"volatile", func(b []byte) []byte { return b[:len(b)/2] }, "the volatile state: " + damaged + "it says "},
 	"volatile-buffer": {"volatile", inSections(func(e *blob.Envelope) {
 		s := e.Find(0x0306)
