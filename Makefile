@@ -5,6 +5,7 @@
 # make bench  our swtpm beside Debian's, in one run
 # make differential   N commands on ours and on Debian's swtpm, from SEED
 # make conformance    the tests of canonical/go-tpm2 on ours and on Debian's
+# make crash  crash the simulated disk after crashes too, at every operation
 # make fuzz   every fuzz target, FUZZTIME each (5m)
 # make forgeries   every bit of every kind of evidence flipped; make test flips one of a byte
 # make test-vm  AppArmor, SELinux, Landlock and /dev/vtpmx on Debian 12 in a virtual
@@ -29,7 +30,7 @@ TEST_PACKAGES := swtpm swtpm-tools tpm2-tools libtss2-tcti-swtpm0 libtss2-tcti-m
 	libtpm2-pkcs11-1 libtpm2-pkcs11-tools opensc softhsm2 clevis-tpm2 clevis-luks cryptsetup-bin systemd \
 	apparmor checkpolicy buildah lintian man-db
 
-.PHONY: all build deb demo test test-vm bench differential conformance fuzz forgeries test-deb test-libvirt lint clean go-version
+.PHONY: all build deb demo test bench differential conformance crash fuzz forgeries test-vm test-deb test-libvirt lint clean go-version
 all: build
 
 go-version:
@@ -80,6 +81,9 @@ bench: build
 
 fuzz: go-version
 	GO="$(GO)" FUZZTIME=$(FUZZTIME) packaging/fuzz
+
+crash: go-version
+	$(GO) test -v -count=1 -timeout 0 -run 'Crash|Fault|Anywhere' ./internal/store ./swtpm -crash.deep
 
 N ?= 10000000
 SEED ?= 1
