@@ -139,18 +139,20 @@ func TestPrintProfiles(t *testing.T) {
 	}
 }
 
-// TestCompletion completes swtpm_setup in bash and wants the options of its help text.
+// TestCompletion completes each name in bash and wants the options of its help text.
 func TestCompletion(t *testing.T) {
 	if _, err := exec.LookPath("bash"); err != nil {
 		t.Skip("there is no bash to complete with")
 	}
-	out := mustRun(t, nil, "bash", "-c", `source ../../packaging/completion/swtpm.bash
-COMP_WORDS=(swtpm_setup --); COMP_CWORD=1; _swtpm_setup; printf '%s\n' "${COMPREPLY[@]}"`)
-	got := strings.Fields(out)
-	want := regexp.MustCompile(`--[a-z][a-z0-9-]+`).FindAllString(setupUsage, -1)
-	slices.Sort(got)
-	slices.Sort(want)
-	if want = slices.Compact(want); !slices.Equal(got, want) {
-		t.Errorf("it completes %v, the help has %v", got, want)
+	for name, usage := range map[string]string{"swtpm_setup": setupUsage, "swtpm_localca": localcaUsage, "swtpm_cert": certUsage} {
+		out := mustRun(t, nil, "bash", "-c", `source ../../packaging/completion/swtpm.bash
+COMP_WORDS=(`+name+` --); COMP_CWORD=1; _`+name+`; printf '%s\n' "${COMPREPLY[@]}"`)
+		got := strings.Fields(out)
+		want := regexp.MustCompile(`--[a-z][a-z0-9-]+`).FindAllString(usage, -1)
+		slices.Sort(got)
+		slices.Sort(want)
+		if want = slices.Compact(want); !slices.Equal(got, want) {
+			t.Errorf("%s completes %v, the help has %v", name, got, want)
+		}
 	}
 }

@@ -98,3 +98,41 @@ _swtpm_setup() {
 	COMPREPLY=($(compgen -W "$words" -- "$cur"))
 }
 complete -F _swtpm_setup swtpm_setup
+
+_swtpm_localca() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} words=
+	COMPREPLY=()
+	case $prev in
+	--dir) COMPREPLY=($(compgen -d -- "$cur")); return ;;
+	--configfile | --optsfile | --logfile) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+	--type) words="ek platform iak idevid" ;;
+	*)
+		words="--type --ek --key --dir --vmid --tpm-spec-family --tpm-spec-level --tpm-spec-revision
+			--tpm-manufacturer --tpm-model --tpm-version --tpm-serial-num --allow-signing --decryption
+			--tpm2 --configfile --optsfile --logfile --print-capabilities --version --help"
+		;;
+	esac
+	COMPREPLY=($(compgen -W "$words" -- "$cur"))
+}
+complete -F _swtpm_localca swtpm_localca
+
+_swtpm_cert() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} words=
+	COMPREPLY=()
+	case $prev in
+	--pubkey | --signkey | --issuercert | --out-cert) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+	--type) words="ek platform iak idevid" ;;
+	--ecc-curveid) words="secp256r1 secp384r1 secp521r1" ;;
+	--signkey-pwd) words="pass: file: fd: env:" ;;
+	*)
+		words="--pubkey --modulus --exponent --ecc-x --ecc-y --ecc-curveid --signkey --signkey-password
+			--signkey-pwd --issuercert --type --subject --serial --days
+			--tpm-manufacturer --tpm-model --tpm-version --tpm-spec-family --tpm-spec-level
+			--tpm-spec-revision --platform-manufacturer --platform-model --platform-version
+			--tpm-serial-num --allow-signing --decryption --tpm2 --out-cert --pem --add-header
+			--print-capabilities --version --help"
+		;;
+	esac
+	COMPREPLY=($(compgen -W "$words" -- "$cur"))
+}
+complete -F _swtpm_cert swtpm_cert

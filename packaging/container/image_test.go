@@ -27,6 +27,9 @@ func TestImage(t *testing.T) {
 	if _, err := exec.LookPath("buildah"); err != nil {
 		t.Skip("there is no buildah to build the image with: install it")
 	}
+	if out, err := exec.Command("unshare", "--mount", "true").CombinedOutput(); err != nil {
+		t.Skipf("nothing can be mounted here: %v: %s", err, out)
+	}
 	dir, project := t.TempDir(), t.TempDir()
 	run(t, "./root", filepath.Join(project, "bin/image"))
 	layout := filepath.Join(dir, "oci")
