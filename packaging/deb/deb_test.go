@@ -363,6 +363,7 @@ func TestAppArmor(t *testing.T) {
 		}
 	}
 	// Who had switched swtpm's profile off finds it so.
+	m.must("mkdir", "-p", "/etc/apparmor.d/disable")
 	m.must("ln", "-s", theirs, "/etc/apparmor.d/disable/usr.bin.swtpm")
 	m.install(deb)
 	m.must("dpkg", "--purge", "ashlar-swtpm")
