@@ -3,6 +3,7 @@
 # make test-libvirt   libvirt's life cycle on our swtpm, as root; SWTPM=debian for Debian's
 # make test-deb   the packages' tests on a Debian of their own, from its archive
 # make bench  our swtpm beside Debian's, in one run
+# make bench-verifier   appraisal beside the bare signature, and beside others
 # make differential   N commands on ours and on Debian's swtpm, from SEED
 # make conformance    the tests of canonical/go-tpm2 on ours and on Debian's
 # make crash  crash the simulated disk after crashes too, at every operation
@@ -30,7 +31,7 @@ TEST_PACKAGES := swtpm swtpm-tools tpm2-tools libtss2-tcti-swtpm0 libtss2-tcti-m
 	libtpm2-pkcs11-1 libtpm2-pkcs11-tools opensc softhsm2 clevis-tpm2 clevis-luks cryptsetup-bin systemd \
 	apparmor checkpolicy buildah lintian man-db
 
-.PHONY: all build deb demo test bench differential conformance crash fuzz forgeries test-vm test-deb test-libvirt lint clean go-version
+.PHONY: all build deb demo test test-vm bench bench-verifier differential conformance fuzz forgeries test-deb test-libvirt crash lint clean go-version
 all: build
 
 go-version:
@@ -78,6 +79,11 @@ test-deb: go-version
 bench: build
 	@packaging/need swtpm
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./cmd/swtpm ./cmd/swtpm_setup
+
+bench-verifier: go-version
+	$(GO) -C bench test -v -count=1 .
+	GOMAXPROCS=1 $(GO) -C bench test -run '^$$' -bench . -benchtime 2s .
+	GOMAXPROCS=1 $(GO) test -run '^$$' -bench . -benchtime 2s ./verifier/scheme/...
 
 fuzz: go-version
 	GO="$(GO)" FUZZTIME=$(FUZZTIME) packaging/fuzz
