@@ -1,6 +1,6 @@
 # make demo   boot a real VM on our TPM, appraise it, release its secret
 # make test   every test, with what it needs installed first
-# make test-libvirt   libvirt's life cycle on our swtpm, as root; SWTPM=debian for Debian's
+# make test-libvirt   libvirt's life cycle on our swtpm, as root; SWTPM=debian for Debian's; half an hour
 # make test-deb   the packages' tests on a Debian of their own, from its archive
 # make bench  our swtpm beside Debian's, in one run
 # make bench-verifier   appraisal beside the bare signature, and beside others
