@@ -10,7 +10,7 @@
 # make fuzz   every fuzz target, FUZZTIME each (5m)
 # make forgeries   every bit of every kind of evidence flipped; make test flips one of a byte
 # make test-vm  AppArmor, SELinux, Landlock and /dev/vtpmx on Debian 12 in a virtual
-#             machine: 15 minutes without kvm, root, 3 GB (PARTS=apparmor or selinux)
+#             machine: 25 minutes where there is no kvm; root, 3 GB (PARTS=apparmor or selinux)
 # make lint   gofmt, go vet, staticcheck
 # make build  the binaries in bin/
 # make deb    the Debian packages in bin/
