@@ -56,6 +56,7 @@ test: go-version
 	@packaging/need $(TEST_PACKAGES) || true
 	$(MAKE) lint
 	$(GO) test -v -timeout 20m ./... 2>&1 | packaging/testlog
+	CGO_ENABLED=0 $(GO) test ./internal/confine # as packaged: with cgo no process can be confined
 	@if command -v gcc >/dev/null; then \
 		CGO_ENABLED=1 $(GO) test -race -run '^TestDefectHurtsNoOther' ./tpm ./swtpm; \
 	else echo "not run for lack of gcc: TPMs side by side under the race detector"; fi

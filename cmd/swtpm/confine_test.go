@@ -146,7 +146,7 @@ func TestSeccompActions(t *testing.T) {
 // TestRunAsNumber needs no account.
 func TestRunAsNumber(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("needs root")
+		t.Skip("not root: nobody else can become another user, or change the root directory")
 	}
 	dir := openTo(t)
 	p := startProcess(t, swtpmCommand(t, onData(dir, "--runas", "54321")...))
@@ -166,7 +166,7 @@ func TestRunAsNumber(t *testing.T) {
 // TestChroot makes a directory the root of all paths, of a daemon's too.
 func TestChroot(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("needs root")
+		t.Skip("not root: nobody else can become another user, or change the root directory")
 	}
 	root := openTo(t)
 	if err := os.Mkdir(join(root, "state"), 0o700); err != nil {

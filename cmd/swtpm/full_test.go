@@ -310,7 +310,7 @@ func TestReadOnlyDisk(t *testing.T) {
 	}
 	device, err := os.Readlink(fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev)))
 	if err != nil {
-		t.Skip("needs /sys")
+		t.Skip("there is no /sys to tell ext4 by that it is to fail")
 	}
 	f := startFilled(t, disk, "dir="+join(disk, "a"), nil)
 	f.work(3)

@@ -383,7 +383,7 @@ func TestInherited(t *testing.T) {
 // TestRunAs gives up root.
 func TestRunAs(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("needs root")
+		t.Skip("not root: nobody else can become another user")
 	}
 	dir := shortDir(t)
 	if err := os.Chmod(dir, 0o777); err != nil {

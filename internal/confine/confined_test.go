@@ -99,7 +99,7 @@ func runConfined(t *testing.T, name string, action Action) (*os.ProcessState, st
 		t.Fatal(err)
 	}
 	if cmd.ProcessState.ExitCode() == exitNoCgo {
-		t.Skip("this test binary holds cgo, as with -race, and cannot be confined")
+		t.Skip("this test binary holds cgo and cannot be confined: make test runs it with CGO_ENABLED=0, too")
 	}
 	return cmd.ProcessState, out.String()
 }
